@@ -1,0 +1,1 @@
+"""The control plane: spec -> plan -> apply; observe -> decide -> scale."""

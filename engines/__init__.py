@@ -1,0 +1,1 @@
+"""What an engine is: launch plans, load signals, and Penstock's own Hugging Face engine server."""

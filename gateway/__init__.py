@@ -1,0 +1,1 @@
+"""The data plane: request -> identify -> admit -> pick -> relay -> meter."""

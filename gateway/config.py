@@ -1,0 +1,280 @@
+"""What can be set about a gateway: the file `gateway.yaml`, or the same as flags.
+
+Every limit and time-out is checked here once; the rest of the gateway takes it as right. Secrets do not
+belong in the file: `api_key_env` names the environment variable to read one from.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic import model_validator as model_check
+
+from gateway.config_text import SettingsError, explain, one_line, read_yaml
+from gateway.endpoint_url import engine_url, without_userinfo
+from serving.routes import Endpoint, Revision, Route, RouteTable
+
+T = TypeVar("T")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@+~-]{0,254}")
+
+
+def model_name(name: str) -> str:
+    """Pure. `name` as it was given.
+
+    Raises:
+        ValueError: not a name that a URL path and a metrics label can both carry.
+    """
+    if not MODEL_NAME.fullmatch(name):
+        raise ValueError(
+            "a model name is up to 255 letters, digits and _ . / : @ + ~ -, a letter or digit first"
+        )
+    return name
+
+
+def _header_text(text: str) -> str:
+    if not (text and text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError("must be printable ASCII without spaces")
+    return text
+
+
+def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
+    if not items:
+        raise ValueError("needs at least one entry")
+    return items
+
+
+# Strict, so that YAML's `true` is not read as the number 1 nor `"8080"` as a port.
+Count = Annotated[int, Field(strict=True, ge=0)]
+Positive = Annotated[int, Field(strict=True, gt=0)]
+Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+SecondsOrOff = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+ModelName = Annotated[str, AfterValidator(model_name)]
+HeaderText = Annotated[str, AfterValidator(_header_text)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EndpointSettings(_Section):
+    """One engine's address, and how to speak to it."""
+
+    url: Annotated[str, AfterValidator(engine_url)]
+    model: Annotated[str, StringConstraints(min_length=1)] | None = None
+    api_key: SecretStr | None = None
+    api_key_env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\z")] | None = None
+
+    @model_check(mode="after")
+    def _one_source_of_the_key(self) -> "EndpointSettings":
+        if self.api_key is not None and self.api_key_env is not None:
+            raise ValueError("api_key and api_key_env are both set; give one")
+        return self
+
+    def endpoint(self, environ: Mapping[str, str]) -> Endpoint:
+        """The endpoint, with its key read from `environ` where `api_key_env` says so.
+
+        Raises:
+            SettingsError: the variable is not set, or a key could not be sent in a header.
+        """
+        key = self.api_key.get_secret_value() if self.api_key else None
+        if self.api_key_env is not None:
+            key = environ.get(self.api_key_env)
+            if not key:
+                raise SettingsError(
+                    f"endpoint {self.url}: environment variable {self.api_key_env} is not set"
+                )
+        try:
+            return Endpoint(self.url, self.model, None if key is None else _header_text(key))
+        except ValueError as error:
+            raise SettingsError(f"endpoint {self.url}: the API key {error}") from None
+
+
+class ModelSettings(_Section):
+    """A model name that clients send, and the endpoints that serve it."""
+
+    name: ModelName
+    aliases: tuple[ModelName, ...] = ()
+    endpoints: Annotated[tuple[EndpointSettings, ...], AfterValidator(_not_empty)]
+    timeout_s: Seconds | None = None
+
+    @model_check(mode="after")
+    def _endpoints_differ(self) -> "ModelSettings":
+        seen: set[tuple[str, str | None]] = set()
+        for endpoint in self.endpoints:
+            if (endpoint.url, endpoint.model) in seen:
+                raise ValueError(f"endpoint {endpoint.url} is listed twice; list each once")
+            seen.add((endpoint.url, endpoint.model))
+        return self
+
+    def route(self, total_s: float, created_s: int, environ: Mapping[str, str]) -> Route:
+        """The route of this model; `total_s` is its time-out where it sets none itself."""
+        endpoints = tuple(e.endpoint(environ) for e in self.endpoints)
+        return Route(
+            service=self.name,
+            models=(self.name, *self.aliases),
+            revisions=(Revision("static", endpoints),),
+            timeout_s=total_s if self.timeout_s is None else self.timeout_s,
+            created_s=created_s,
+        )
+
+
+class Limits(_Section):
+    """What one gateway process accepts at most."""
+
+    body_bytes: Positive = 32 * 1024 * 1024
+    header_bytes: Annotated[int, Field(strict=True, ge=1024)] = 64 * 1024
+    connections_per_endpoint: Positive = 4096
+    waiting_requests: Count = 1024
+    """Requests that may wait for a connection to one endpoint; one more is answered 429."""
+
+
+class Timeouts(_Section):
+    """How long each part of a request may take, in seconds."""
+
+    connect_s: Seconds = 5.0
+    first_byte_s: Seconds = 300.0
+    idle_s: Seconds = 60.0
+    total_s: Seconds = 600.0
+    body_s: Seconds = 30.0
+    keep_alive_s: Seconds = 75.0
+    drain_s: SecondsOrOff = 30.0
+
+
+class Ejection(_Section):
+    """When an endpoint is taken out, and how it is tried for its return."""
+
+    failures: Positive = 3
+    probe_interval_s: Seconds = 1.0
+    probe_path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*\z")] = "/health"
+
+
+class CorsSettings(_Section):
+    """Which web pages may call the gateway from a browser; none by default."""
+
+    allow_origins: tuple[HeaderText, ...] = ()
+    allow_methods: tuple[HeaderText, ...] = ("GET", "POST", "OPTIONS")
+    allow_headers: tuple[HeaderText, ...] = ("Authorization", "Content-Type", "X-Request-Id")
+    allow_credentials: bool = False
+    max_age_s: Count = 600
+
+
+class LogSettings(_Section):
+    """What is written to the log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    access: bool = True
+
+
+class GatewaySettings(_Section):
+    """Everything that can be set about a gateway; `docs/gateway.md` describes each field."""
+
+    host: Annotated[str, StringConstraints(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 8080
+    models: tuple[ModelSettings, ...] = ()
+    keys_file: Path | None = None
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    retries: Annotated[int, Field(strict=True, ge=0, le=16)] = 2
+    ejection: Ejection = Ejection()
+    keepalive_comment_s: SecondsOrOff = 15.0
+    cors: CorsSettings = CorsSettings()
+    log: LogSettings = LogSettings()
+    docs: bool = True
+
+    @model_check(mode="after")
+    def _each_name_once(self) -> "GatewaySettings":
+        seen: set[str] = set()
+        for model in self.models:
+            for name in (model.name, *model.aliases):
+                if name in seen:
+                    raise ValueError(
+                        f"model name {name!r} is used twice in models; names and aliases must differ"
+                    )
+                seen.add(name)
+        return self
+
+    def route_table(self, *, created_s: int = 0, environ: Mapping[str, str] | None = None) -> RouteTable:
+        """The routes the file names. `created_s` is Unix time, shown by `/v1/models`.
+
+        Raises:
+            SettingsError: an `api_key_env` names a variable that is not set.
+        """
+        variables = os.environ if environ is None else environ
+        return RouteTable.of(m.route(self.timeouts.total_s, created_s, variables) for m in self.models)
+
+
+def settings_of(values: Mapping[str, Any], source: str = "") -> GatewaySettings:
+    """Check `values`, as YAML or flags gave them. `source` (a file name) starts each line of an error.
+
+    Raises:
+        SettingsError: with one line per mistake: field path, value, what is allowed.
+    """
+    try:
+        return GatewaySettings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(explain(error, GatewaySettings, source)) from None
+
+
+def load_settings(path: Path) -> GatewaySettings:
+    """Read a YAML file. A relative `keys_file` is relative to that file.
+
+    Raises:
+        SettingsError: the file cannot be read, is not YAML, or a field in it is wrong.
+    """
+    try:
+        values = read_yaml(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{path}: not valid YAML: {one_line(error)}") from None
+    if values is None:
+        raise SettingsError(f"{path}: the file is empty; it needs at least `models:`")
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: must be a mapping of settings, not a {type(values).__name__}")
+    settings = settings_of(values, str(path))
+    if settings.keys_file is None:
+        return settings
+    return settings.model_copy(update={"keys_file": path.parent / settings.keys_file})
+
+
+def parse_engine(text: str) -> tuple[str, str]:
+    """Split `NAME=URL`, as `--engine` takes it, and check both.
+
+    Raises:
+        SettingsError: no `=`, or a name or URL that is not allowed.
+    """
+    name, equals, url = text.partition("=")
+    if not equals or "://" in name:
+        raise SettingsError("--engine takes NAME=URL, for instance demo=http://127.0.0.1:8001")
+    try:
+        return model_name(name), engine_url(url)
+    except ValueError as error:
+        raise SettingsError(f"--engine {without_userinfo(text)!r}: {error}") from None
+
+
+def settings_of_engines(engines: Sequence[str], **overrides: Any) -> GatewaySettings:
+    """Settings from `NAME=URL` texts; equal names become one model with several endpoints.
+
+    `overrides` are other fields of `GatewaySettings`; one that is None keeps its default.
+
+    Raises:
+        SettingsError: as `parse_engine`, or an override that is not allowed.
+    """
+    urls: dict[str, list[str]] = {}
+    for name, url in map(parse_engine, engines):
+        urls.setdefault(name, []).append(url)
+    models = [{"name": n, "endpoints": [{"url": u} for u in each]} for n, each in urls.items()]
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return settings_of({"models": models, **given})

@@ -1,0 +1,99 @@
+"""The engines Penstock can start on this machine without a container, by the name of their runtime."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engines.launch import PORT, Launch
+from serving.container import Container
+from serving.validation import SpecError
+
+CODE = str(Path(__file__).resolve().parent.parent)
+"""The folder this package was loaded from, so that a child process runs the same code."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngine:
+    """A program that serves a model, and how its flags are called.
+
+    `modules` must be importable for it to run; `extra` of this package brings them.
+    """
+
+    command: tuple[str, ...]
+    name_flag: str = "--model_name"
+    id_flag: str = "--model_id"
+    dir_flag: str = "--model_dir"
+    address: tuple[str, ...] = ("--host", "127.0.0.1", "--port", PORT)
+    env: tuple[tuple[str, str], ...] = ()
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+
+    def missing(self, installed: Callable[[str], bool]) -> str | None:
+        """Pure. Why it cannot run here, or None. `installed` says whether a module is there."""
+        absent = [module for module in self.modules if not installed(module)]
+        if not absent:
+            return None
+        return (
+            f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed; "
+            f'install them with: pip install "penstock[{self.extra}]"'
+        )
+
+    def served_name(self, args: tuple[str, ...], default: str) -> str:
+        """Pure. The model name the engine answers to: its last name flag in `args`, or `default`."""
+        name = default
+        for part, following in zip(args, (*args[1:], ""), strict=True):
+            if part.startswith(f"{self.name_flag}="):
+                name = part.removeprefix(f"{self.name_flag}=")
+            elif part == self.name_flag:
+                name = following
+        return name
+
+    def launch(self, container: Container, storage_uri: str | None, drain_s: float | None = None) -> Launch:
+        """Pure. The process for `container` here. A `command` in the container is run as it is.
+
+        Raises:
+            SpecError: weights that only a cluster can bring.
+        """
+        command = container.command or (*self.command, *self.source(storage_uri))
+        given = {e.name: e.value or "" for e in container.env if e.value_from is None}
+        env = given if container.command else dict(self.env) | given
+        launch = Launch(
+            argv=(*command, *container.args, *self.address),
+            env=tuple(sorted(env.items())),
+            image=container.image,
+        )
+        return launch if drain_s is None else replace(launch, drain_s=drain_s)
+
+    def source(self, storage_uri: str | None) -> tuple[str, ...]:
+        """Pure. The flags that say where the weights are.
+
+        Raises:
+            SpecError: weights that only a cluster can bring.
+        """
+        if storage_uri is None:
+            return ()
+        scheme, separator, rest = storage_uri.partition("://")
+        if not separator:
+            return self.dir_flag, storage_uri
+        if scheme == "file":
+            return self.dir_flag, "/" + rest.lstrip("/")
+        if scheme == "hf":
+            return self.id_flag, rest
+        raise SpecError(
+            f"storageUri: {storage_uri!r} cannot be fetched on this machine; "
+            "use a local path, file:// or hf:// here"
+        )
+
+
+ENGINES: Mapping[str, LocalEngine] = {
+    "penstock-huggingface": LocalEngine(
+        command=(sys.executable, "-m", "engines.huggingface"),
+        env=(("PYTHONPATH", CODE),),
+        modules=("torch", "transformers", "sse_starlette"),
+        extra="huggingface",
+    ),
+}
+
+ALIASES: Mapping[str, str] = {"kserve-huggingfaceserver": "penstock-huggingface"}
+"""Runtimes that existing manifests name, and the runtime of ours that stands in for them here."""

@@ -23,11 +23,13 @@ from pydantic import (
 from pydantic import model_validator as model_check
 
 from gateway.config_text import SettingsError, explain, one_line, read_yaml
+from gateway.cors import CorsPolicy
 from gateway.endpoint_url import engine_url, without_userinfo
 from serving.routes import Endpoint, Revision, Route, RouteTable
 
 T = TypeVar("T")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@+~-]{0,254}")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+")
 
 
 def model_name(name: str) -> str:
@@ -49,6 +51,14 @@ def _header_text(text: str) -> str:
     return text
 
 
+def _origin(text: str) -> str:
+    if text != "*" and not ORIGIN.fullmatch(text):
+        raise ValueError(
+            "an origin is SCHEME://HOST[:PORT] in lower case and without a slash at its end, or *"
+        )
+    return text
+
+
 def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
     if not items:
         raise ValueError("needs at least one entry")
@@ -61,6 +71,7 @@ Positive = Annotated[int, Field(strict=True, gt=0)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 SecondsOrOff = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 ModelName = Annotated[str, AfterValidator(model_name)]
+Origin = Annotated[str, AfterValidator(_origin)]
 HeaderText = Annotated[str, AfterValidator(_header_text)]
 
 
@@ -163,11 +174,22 @@ class Ejection(_Section):
 class CorsSettings(_Section):
     """Which web pages may call the gateway from a browser; none by default."""
 
-    allow_origins: tuple[HeaderText, ...] = ()
+    allow_origins: tuple[Origin, ...] = ()
     allow_methods: tuple[HeaderText, ...] = ("GET", "POST", "OPTIONS")
-    allow_headers: tuple[HeaderText, ...] = ("Authorization", "Content-Type", "X-Request-Id")
+    # All: OpenAI's client for browsers adds a dozen of its own, and they change from version to version.
+    allow_headers: tuple[HeaderText, ...] = ("*",)
     allow_credentials: bool = False
     max_age_s: Count = 600
+
+    def policy(self) -> CorsPolicy:
+        """The same, in the form that `gateway.cors` decides with."""
+        return CorsPolicy.of(
+            self.allow_origins,
+            self.allow_methods,
+            self.allow_headers,
+            credentials=self.allow_credentials,
+            max_age_s=self.max_age_s,
+        )
 
 
 class LogSettings(_Section):

@@ -5,10 +5,9 @@ belong in the file: `api_key_env` names the environment variable to read one fro
 """
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -22,57 +21,22 @@ from pydantic import (
 )
 from pydantic import model_validator as model_check
 
+from gateway.config_fields import (
+    Count,
+    HeaderText,
+    ModelName,
+    Origin,
+    Positive,
+    Seconds,
+    SecondsOrOff,
+    header_text,
+    model_name,
+    not_empty,
+)
 from gateway.config_text import SettingsError, explain, one_line, read_yaml
 from gateway.cors import CorsPolicy
 from gateway.endpoint_url import engine_url, without_userinfo
 from serving.routes import Endpoint, Revision, Route, RouteTable
-
-T = TypeVar("T")
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@+~-]{0,254}")
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+")
-
-
-def model_name(name: str) -> str:
-    """Pure. `name` as it was given.
-
-    Raises:
-        ValueError: not a name that a URL path and a metrics label can both carry.
-    """
-    if not MODEL_NAME.fullmatch(name):
-        raise ValueError(
-            "a model name is up to 255 letters, digits and _ . / : @ + ~ -, a letter or digit first"
-        )
-    return name
-
-
-def _header_text(text: str) -> str:
-    if not (text and text.isascii() and text.isprintable() and " " not in text):
-        raise ValueError("must be printable ASCII without spaces")
-    return text
-
-
-def _origin(text: str) -> str:
-    if text != "*" and not ORIGIN.fullmatch(text):
-        raise ValueError(
-            "an origin is SCHEME://HOST[:PORT] in lower case and without a slash at its end, or *"
-        )
-    return text
-
-
-def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
-    if not items:
-        raise ValueError("needs at least one entry")
-    return items
-
-
-# Strict, so that YAML's `true` is not read as the number 1 nor `"8080"` as a port.
-Count = Annotated[int, Field(strict=True, ge=0)]
-Positive = Annotated[int, Field(strict=True, gt=0)]
-Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-SecondsOrOff = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-ModelName = Annotated[str, AfterValidator(model_name)]
-Origin = Annotated[str, AfterValidator(_origin)]
-HeaderText = Annotated[str, AfterValidator(_header_text)]
 
 
 class _Section(BaseModel):
@@ -107,7 +71,7 @@ class EndpointSettings(_Section):
                     f"endpoint {self.url}: environment variable {self.api_key_env} is not set"
                 )
         try:
-            return Endpoint(self.url, self.model, None if key is None else _header_text(key))
+            return Endpoint(self.url, self.model, None if key is None else header_text(key))
         except ValueError as error:
             raise SettingsError(f"endpoint {self.url}: the API key {error}") from None
 
@@ -117,7 +81,7 @@ class ModelSettings(_Section):
 
     name: ModelName
     aliases: tuple[ModelName, ...] = ()
-    endpoints: Annotated[tuple[EndpointSettings, ...], AfterValidator(_not_empty)]
+    endpoints: Annotated[tuple[EndpointSettings, ...], AfterValidator(not_empty)]
     timeout_s: Seconds | None = None
 
     @model_check(mode="after")

@@ -1,8 +1,8 @@
 """Cross-origin requests: which headers let a web page call the gateway from a browser. Pure.
 
 Headers are values added to an answer, and not a layer around `send`: a layer would cost every streamed chunk.
-The rules are those of the Fetch standard; where credentials are allowed its `*` means nothing, so the page's own
-origin is named instead.
+The rules are those of the Fetch standard; where credentials are allowed its `*` means nothing, so the page's
+own origin is named instead.
 """
 
 from collections.abc import Iterable

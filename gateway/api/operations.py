@@ -40,8 +40,9 @@ OPENAI_OPERATIONS = (
         summary="Continue a conversation",
         description=(
             "Every field, known here or not, reaches the engine as it was sent. With `stream: true` the "
-            "answer is server-sent events; while the first token is late, comment lines (`: keep-alive`) keep "
-            'the connection open. An error inside a stream is an event `data: {"error": {...}}`, and ends it.'
+            "answer is server-sent events; while the first token is late, comment lines (`: keep-alive`) "
+            "keep the connection open. An error inside a stream is an event "
+            '`data: {"error": {...}}`, and ends it.'
         ),
         request=ChatCompletionRequest,
         answer=ChatCompletion,

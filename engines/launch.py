@@ -27,7 +27,7 @@ class Launch:
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
     image: str | None = None
-    ready: Probe = Probe("/health/ready")
+    ready: Probe = Probe("/health/ready", failures=3)
     live: Probe = Probe("/health", period_s=5.0, timeout_s=5.0, failures=6)
     startup_s: float = 1800.0
     drain_s: float = 35.0

@@ -29,9 +29,9 @@ POD_KEYS = names(
     "volumes initContainers ephemeralContainers restartPolicy activeDeadlineSeconds dnsPolicy nodeSelector "
     "serviceAccountName serviceAccount automountServiceAccountToken nodeName hostNetwork hostPID hostIPC "
     "shareProcessNamespace securityContext imagePullSecrets hostname subdomain affinity schedulerName "
-    "tolerations hostAliases priorityClassName priority dnsConfig readinessGates runtimeClassName enableServiceLinks "
-    "preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os hostUsers schedulingGates "
-    "resourceClaims resources"
+    "tolerations hostAliases priorityClassName priority dnsConfig readinessGates runtimeClassName "
+    "enableServiceLinks preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os hostUsers "
+    "schedulingGates resourceClaims resources"
 )
 
 

@@ -1,0 +1,119 @@
+"""Trains the demo model: a Llama of about a million weights, on samples drawn as it goes."""
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from engines.demo.tokens import CONTEXT_TOKENS, VOCABULARY_TOKENS, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How long and how fast to learn. A batch has at most `batch_tokens` tokens, padding included."""
+
+    steps: int = 2400
+    batch_tokens: int = 3072
+    rate: float = 4e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    pool_samples: int = 1024
+
+
+def new_model(end_id: int, pad_id: int) -> LlamaForCausalLM:
+    """An untrained model. `head_dim` is 32 because vLLM on a CPU supports no smaller one."""
+    config = LlamaConfig(
+        vocab_size=VOCABULARY_TOKENS,
+        hidden_size=128,
+        intermediate_size=352,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=32,
+        max_position_embeddings=CONTEXT_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=end_id,
+        pad_token_id=pad_id,
+        dtype="float32",
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=end_id, pad_token_id=pad_id)
+    return model
+
+
+def rate_at(step: int, course: Course) -> float:
+    """Pure. The learning rate: a linear warm-up, then half a cosine down to nothing."""
+    if step < course.warmup_steps:
+        return course.rate * (step + 1) / course.warmup_steps
+    done = (step - course.warmup_steps) / max(1, course.steps - course.warmup_steps)
+    return course.rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def batches(draw: Callable[[], Sample], course: Course, rng: random.Random) -> Iterator[list[Sample]]:
+    """Batches without end. Samples of like length go together, so that little is padding."""
+    while True:
+        pool = sorted((draw() for _ in range(course.pool_samples)), key=lambda s: len(s.ids))
+        ready: list[list[Sample]] = [[]]
+        for sample in pool:
+            if len(sample.ids) * (len(ready[-1]) + 1) > course.batch_tokens and ready[-1]:
+                ready.append([])
+            ready[-1].append(sample)
+        rng.shuffle(ready)
+        yield from ready
+
+
+def tensors(batch: Sequence[Sample], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and loss weights, each of shape (samples, longest), padded on the right."""
+    longest = max(len(s.ids) for s in batch)
+    ids = torch.tensor([[*s.ids, *([pad_id] * (longest - len(s.ids)))] for s in batch])
+    weights = torch.tensor([[*s.weights, *([0.0] * (longest - len(s.weights)))] for s in batch])
+    return ids, weights
+
+
+def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The weighted mean loss. Padding is on the right, so no answer attends to it."""
+    hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+    chosen = weights[:, 1:] > 0
+    logits = model.lm_head(hidden[chosen])
+    losses = functional.cross_entropy(logits.float(), ids[:, 1:][chosen], reduction="none")
+    kept = weights[:, 1:][chosen]
+    return (losses * kept).sum() / kept.sum()
+
+
+def optimizer_of(model: LlamaForCausalLM, course: Course) -> torch.optim.Optimizer:
+    """AdamW, with decay on matrices only."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": course.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=course.rate, betas=(0.9, 0.98))
+
+
+def learn(
+    model: LlamaForCausalLM,
+    draw: Callable[[], Sample],
+    course: Course,
+    rng: random.Random,
+    report: Callable[[int, float], None],
+) -> None:
+    """Trains in place; `report` is told the step and its loss."""
+    optimizer = optimizer_of(model, course)
+    model.train()
+    pad_id = model.config.pad_token_id
+    for step, batch in zip(range(course.steps), batches(draw, course, rng), strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, course)
+        loss = loss_of(model, *tensors(batch, pad_id))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        report(step, loss.item())
+    model.eval()

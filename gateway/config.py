@@ -38,6 +38,16 @@ from gateway.cors import CorsPolicy
 from gateway.endpoint_url import engine_url, without_userinfo
 from serving.routes import Endpoint, Revision, Route, RouteTable
 
+__all__ = [
+    "GatewaySettings",
+    "ModelSettings",
+    "SettingsError",
+    "load_settings",
+    "parse_engine",
+    "settings_of",
+    "settings_of_engines",
+]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -37,6 +37,9 @@ class Options:
     log_level: str = "info"
 
 
+_DEFAULTS = Options("")
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One sentence instead of the usage text of all flags."""
@@ -88,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--model_dir", metavar="DIR", type=Path, help=f"folder with the model (default {MOUNTED_MODEL})")
     add("--model_name", metavar="NAME", help="name clients use (default: the id or the folder's name)")
     add("--model_revision", metavar="REV", help="branch, tag or commit on the hub")
-    add("--host", default=Options.host, help="address to listen on (default %(default)s)")
-    add("--port", "--http_port", type=_within(0, 65535), default=Options.port, help="default %(default)s")
+    add("--host", default=_DEFAULTS.host, help="address to listen on (default %(default)s)")
+    add("--port", "--http_port", type=_within(0, 65535), default=_DEFAULTS.port, help="default %(default)s")
     add("--dtype", choices=_DTYPES, default="auto", help="auto: float32 on a CPU, else the model's own")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     add("--task", choices=("text_generation",), default="text_generation", help="only text generation")
@@ -97,15 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--trust_remote_code", action="store_true", help="run code that comes with the model")
     add("--chat_template", type=Path, metavar="FILE", help="a Jinja chat template instead of the model's")
     add("--max_length", "--max_model_len", type=_within(0), default=0, help="context in tokens; 0: the model's")
-    add("--max_batch_size", type=_within(1), default=Options.max_batch_size, help="sequences at once (%(default)s)")
-    add("--max_queue", type=_within(0), default=Options.max_queue, help="sequences that may wait (%(default)s)")
-    add("--max_prefill_tokens", type=_within(1), default=Options.max_prefill_tokens, help="per step (%(default)s)")
+    add("--max_batch_size", type=_within(1), default=_DEFAULTS.max_batch_size, help="sequences at once (%(default)s)")
+    add("--max_queue", type=_within(0), default=_DEFAULTS.max_queue, help="sequences that may wait (%(default)s)")
+    add("--max_prefill_tokens", type=_within(1), default=_DEFAULTS.max_prefill_tokens, help="per step (%(default)s)")
     add("--kv_cache_tokens", type=_within(0), default=0, help="size of the cache; 0: what memory allows")
     threads = _within(0)(os.environ.get("PENSTOCK_ENGINE_THREADS", "0"))
     add("--threads", type=_within(0), default=threads, help="CPU threads; 0: one per core")
     add("--no_trace", action="store_true", help="never record the model's forward pass as a graph")
-    add("--drain_timeout", type=float, default=Options.drain_timeout_s, help="seconds on SIGTERM (%(default)s)")
-    add("--log_level", choices=("debug", "info", "warning", "error"), default=Options.log_level)
+    add("--drain_timeout", type=float, default=_DEFAULTS.drain_timeout_s, help="seconds on SIGTERM (%(default)s)")
+    add("--log_level", choices=("debug", "info", "warning", "error"), default=_DEFAULTS.log_level)
     return parser
 
 

@@ -3,6 +3,7 @@
 from random import Random
 
 import msgspec
+from msgspec.structs import replace
 
 from engines.huggingface.detokenize import Decoder, Detokenizer
 from engines.huggingface.params import SamplingParams
@@ -21,6 +22,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
     prompt_scores: tuple[TokenScores, ...] = ()
     error: str | None = None
+    queued_s: float = 0.0
 
 
 class Sequence:
@@ -32,6 +34,7 @@ class Sequence:
         "_held",
         "_random",
         "admitted_s",
+        "arrived_s",
         "cached",
         "ends",
         "key",
@@ -49,6 +52,7 @@ class Sequence:
         decoder: Decoder,
         eos: frozenset[int],
         choice: int = 0,
+        arrived_s: float = 0.0,
     ) -> None:
         self.key = key
         self.params = params
@@ -56,6 +60,7 @@ class Sequence:
         self.prompt_tokens = len(prompt)
         self.cached = 0
         self.prompt_scores: list[TokenScores] = []
+        self.arrived_s = arrived_s
         self.admitted_s: float | None = None
         self.ends = params.stop_token_ids if params.ignore_eos else params.stop_token_ids | eos
         # A string seeds the same everywhere; choices of one request must differ and yet be repeatable.
@@ -82,7 +87,7 @@ class Sequence:
     def advance(self, token: int, scores: TokenScores | None) -> Delta:
         """Take the next token; says what to give out."""
         if not self.params.max_tokens:
-            return Delta(finish_reason="length", prompt_scores=tuple(self.prompt_scores))
+            return self._first(Delta(finish_reason="length"))
         self.tokens.append(token)
         count = self.output_tokens
         if self._adjustment is not None:
@@ -90,13 +95,13 @@ class Sequence:
             if count >= self.params.min_tokens:
                 self._adjustment.forbidden = frozenset()
         text, finish = self._text_of(token, count)
-        return Delta(
-            text,
-            1,
-            () if scores is None else ((token, scores),),
-            finish,
-            tuple(self.prompt_scores) if count == 1 else (),
-        )
+        delta = Delta(text, 1, () if scores is None else ((token, scores),), finish)
+        return self._first(delta) if count == 1 else delta
+
+    def _first(self, delta: Delta) -> Delta:
+        """The first news of a sequence say more: the prompt's scores, and how long it waited."""
+        waited = (self.admitted_s or self.arrived_s) - self.arrived_s
+        return replace(delta, prompt_scores=tuple(self.prompt_scores), queued_s=waited)
 
     def _text_of(self, token: int, count: int) -> tuple[str, str | None]:
         """The text to show now, and why the sequence ends here, if it does."""

@@ -8,13 +8,16 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
+from gateway.api.cors_layer import CorsLayer
 from gateway.api.errors import INTERNAL, error_response, http_error
 from gateway.api.inference_routes import add_inference
 from gateway.api.openapi import document
 from gateway.api.ports import ApiPorts
 from gateway.api.service_routes import add_docs, add_health, add_models
 from gateway.config import GatewaySettings
+from gateway.cors import CorsPolicy
 from serving.errors import ApiError
 
 __all__ = ["ApiPorts", "build_api"]
@@ -25,6 +28,13 @@ DESCRIPTION = """An OpenAI-compatible gateway for large language models.
 
 
 class _Api(FastAPI):
+    cors = CorsPolicy()
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The framework's own layers, and around them cross-origin headers: a fault gets them too."""
+        stack = super().build_middleware_stack()
+        return CorsLayer(stack, self.cors) if self.cors.enabled else stack
+
     def openapi(self) -> dict[str, object]:
         """The document, made when it is first asked for."""
         if self.openapi_schema is None:
@@ -33,7 +43,7 @@ class _Api(FastAPI):
 
 
 def build_api(ports: ApiPorts, settings: GatewaySettings) -> FastAPI:
-    """The application over `ports`. Of the settings it uses `docs`."""
+    """The application over `ports`. Of the settings it uses `docs` and `cors`."""
     app = _Api(
         title="Penstock",
         version=_version(),
@@ -44,6 +54,7 @@ def build_api(ports: ApiPorts, settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.cors = settings.cors.policy()
     add_inference(app, ports)
     add_models(app, ports)
     add_health(app, ports)
@@ -63,16 +74,17 @@ def _version() -> str:
 def _add_errors(app: FastAPI) -> None:
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        return error_response(error, request.url.path)
+        return error_response(error, request.scope["path"])
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        path: str = request.scope["path"]  # not `request.url`, which fails on a Host header that is no host
         headers = dict(error.headers or {})
-        shown = http_error(error.status_code, request.method, request.url.path, headers.get("Allow", ""))
-        return error_response(shown, request.url.path, headers)
+        shown = http_error(error.status_code, request.method, path, headers.get("Allow", ""))
+        return error_response(shown, path, headers)
 
     async def unknown(request: Request, _: Exception) -> Response:
-        return error_response(INTERNAL, request.url.path)  # Starlette raises it again, for the server to log
+        return error_response(INTERNAL, request.scope["path"])  # raised again by Starlette, for the log
 
     app.add_exception_handler(ApiError, known)
     app.add_exception_handler(HTTPException, http)

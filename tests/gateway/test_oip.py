@@ -289,10 +289,9 @@ def test_a_stream() -> None:
     last = frames(stream.event(completion("", finish_reason="length")))
     assert last == [{"text_output": "", **head, "details": {"finish_reason": "length"}}]
     assert stream.event(b'{"choices": [], "usage": {"prompt_tokens": 1}}') == b""
-    assert not stream.ended
+    assert (stream.ended, stream.failed) == (False, False)
     assert stream.event(b"[DONE]") == b""
-    assert stream.ended
-    assert not stream.failed
+    assert (stream.ended, stream.failed) == (True, False)
     assert stream.event(completion("more")) == b""
     assert stream.error(Internal("late")) == b""
 

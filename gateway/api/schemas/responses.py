@@ -53,6 +53,10 @@ class ResponseRequest(Caller):
     """Passed on to the engine."""
     moderation: dict[str, Any] | None = None
     """Passed on to the engine."""
+    image: dict[str, Any] | None = None
+    """Passed on to the engine."""
+    access_programs: list[Any] | dict[str, Any] | None = None
+    """Passed on to the engine."""
     prompt_cache_options: dict[str, Any] | None = None
     """Passed on to the engine."""
 

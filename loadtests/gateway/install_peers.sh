@@ -22,9 +22,9 @@ portkey() {
     command -v npm >/dev/null || { echo "portkey: needs npm (Node.js 18 or newer)" >&2; return 1; }
     rm -rf "$peers/portkey"
     mkdir -p "$peers/portkey"
-    # With a later @hono/node-server every stream fails (github.com/Portkey-AI/gateway, issue 1389).
+    # With @hono/node-server 1.14.2 or later every stream fails (github.com/Portkey-AI/gateway, issue 1389).
     cat > "$peers/portkey/package.json" <<'JSON'
-{"private": true, "dependencies": {"@portkey-ai/gateway": "*"}, "overrides": {"@hono/node-server": "1.14.2"}}
+{"private": true, "dependencies": {"@portkey-ai/gateway": "*"}, "overrides": {"@hono/node-server": "1.14.1"}}
 JSON
     (cd "$peers/portkey" && npm install --silent --no-audit --no-fund)
 }

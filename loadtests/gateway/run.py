@@ -2,8 +2,9 @@
 
     python -m loadtests.gateway.run --only penstock,nginx --rounds 3 --json figures.json
 
-Each gateway runs alone in front of a fresh stand-in engine under the same closed-loop load. A round goes
-through all of them, each from another start, so that a drift of the machine hits all alike; the table gives medians.
+Each gateway runs alone, in front of a fresh stand-in engine, under the same closed-loop load. A round goes
+through all of them, each from another start, so that a drift of the machine hits all alike. The table gives
+medians over rounds.
 docs/benchmarks.md says how to read it. Exit status: 0 measured, 1 some gateway failed, 2 wrong arguments.
 """
 

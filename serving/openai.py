@@ -1,7 +1,7 @@
 """The OpenAI message shapes an engine reads and writes. msgspec structs; no I/O.
 
-Requests name the fields that are understood, vLLM's extensions included; unknown ones are accepted and ignored. None always means
-"not given". Ranges are part of the types, so that decoding checks them.
+Requests name the fields that are understood, vLLM's extensions included; unknown ones are accepted and
+ignored. None always means "not given". Ranges are part of the types, so that decoding checks them.
 """
 
 from typing import Annotated, Any, Literal
@@ -83,7 +83,9 @@ class ChatCompletionRequest(SamplingRequest, frozen=True, kw_only=True):
 
 
 class CompletionRequest(SamplingRequest, frozen=True, kw_only=True):
-    """POST /v1/completions. `prompt` is a text, a list of texts, a list of token ids, or a list of such lists."""
+    """POST /v1/completions. `prompt` is a text, a list of texts, a list of token ids, or a list of such
+    lists.
+    """
 
     prompt: str | list[Any]
     echo: bool | None = None
@@ -184,13 +186,15 @@ class ChatChunkChoice(Struct, frozen=True):
 
 
 class ChatCompletionChunk(Struct, frozen=True):
-    """One event of a streamed chat completion. `usage` is there only if it was asked for, and null but in the last chunk."""
+    """One event of a streamed chat completion. `usage` is there only if it was asked for, and null but in
+    the last chunk.
+    """
 
     id: str
     created: int
     model: str
     choices: list[ChatChunkChoice]
-    usage: Usage | None | UnsetType = UNSET
+    usage: Usage | UnsetType | None = UNSET
     object: str = "chat.completion.chunk"
 
 
@@ -210,7 +214,7 @@ class Completion(Struct, frozen=True):
     created: int
     model: str
     choices: list[CompletionChoice]
-    usage: Usage | None | UnsetType = UNSET
+    usage: Usage | UnsetType | None = UNSET
     object: str = "text_completion"
 
 

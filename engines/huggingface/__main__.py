@@ -13,7 +13,9 @@ def main() -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     try:
         # Heavy, so only once the flags are known to be right.
         import uvloop
@@ -22,7 +24,8 @@ def main() -> int:
     except ImportError as error:
         sys.stderr.write(f"the Hugging Face engine needs `pip install 'penstock[huggingface]'`: {error}\n")
         return 1
-    return uvloop.run(serve(options))
+    code: int = uvloop.run(serve(options))
+    return code
 
 
 if __name__ == "__main__":

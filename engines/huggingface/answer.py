@@ -1,7 +1,7 @@
 """Writing answers: the events of a stream, or one object at the end.
 
-Events are built from parts that are encoded once per request, because at thousands of tokens a second the encoding of everything
-that never changes would cost more than the model.
+Events are built from parts that are encoded once per request, because at thousands of tokens a second the
+encoding of everything that never changes would cost more than the model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from engines.huggingface.prompt import Prompter
-from engines.huggingface.sampler import TokenScores
+from engines.huggingface.sampled import TokenScores
 from engines.huggingface.scores import chat_logprobs, completion_logprobs
 from engines.huggingface.sequence import Delta
 from engines.huggingface.ticket import News
@@ -21,9 +21,11 @@ from serving.openai import (
     ChatCompletion,
     Completion,
     CompletionChoice,
+    CompletionLogprobs,
     Usage,
 )
 
+_OPENING = b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
 DONE = b"data: [DONE]\n\n"
 _json = msgspec.json.encode
 
@@ -38,7 +40,8 @@ class Echo:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a request's answer looks like. `logprobs` is the number of alternatives wanted, None for no log probabilities.
+    """What a request's answer looks like. `logprobs` is the number of alternatives wanted, None for no log
+    probabilities.
 
     `echoes` has one entry per prompt, or none; choices are numbered prompt by prompt, `n` each.
     """
@@ -80,7 +83,7 @@ class Answer:
         kind = "chat.completion.chunk" if form.chat else "text_completion"
         head = _json({"id": form.id, "object": kind, "created": form.created, "model": form.model})[:-1]
         self._head = b"data: " + head + b',"choices":['
-        self._tail = b']}\n\n' if not form.include_usage else b'],"usage":null}\n\n'
+        self._tail = b"]}\n\n" if not form.include_usage else b'],"usage":null}\n\n'
 
     @property
     def usage(self) -> Usage:
@@ -124,9 +127,13 @@ class Answer:
         """The answer as one JSON object."""
         form = self._form
         if form.chat:
-            return _json(ChatCompletion(form.id, form.created, form.model, list(self._chat_choices()), self.usage))
+            return _json(
+                ChatCompletion(form.id, form.created, form.model, list(self._chat_choices()), self.usage)
+            )
         choices = [
-            CompletionChoice(number, "".join(c.texts), self._completion_logprobs(c.scored, 0), c.finish_reason)
+            CompletionChoice(
+                number, "".join(c.texts), self._completion_logprobs(c.scored, 0), c.finish_reason
+            )
             for number, c in enumerate(self._choices)
         ]
         return _json(Completion(form.id, form.created, form.model, choices, self.usage))
@@ -143,8 +150,7 @@ class Answer:
         if number not in self._begun:
             self._begun.add(number)
             if chat:
-                opening = b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
-                yield self._head + opening % number + self._tail
+                yield self._head + _OPENING % number + self._tail
         text, scored = self._with_echo(number, delta)
         if not text and not scored and delta.finish_reason is None:
             return
@@ -152,9 +158,19 @@ class Answer:
         logprobs = self._logprobs(number, text, scored)
         if chat:
             content = b'{"content":%b}' % _json(text) if text or delta.finish_reason is None else b"{}"
-            shape = b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}' % (number, content, logprobs, ending)
+            shape = b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}' % (
+                number,
+                content,
+                logprobs,
+                ending,
+            )
         else:
-            shape = b'{"index":%d,"text":%b,"logprobs":%b,"finish_reason":%b}' % (number, _json(text), logprobs, ending)
+            shape = b'{"index":%d,"text":%b,"logprobs":%b,"finish_reason":%b}' % (
+                number,
+                _json(text),
+                logprobs,
+                ending,
+            )
         yield self._head + shape + self._tail
 
     def _with_echo(self, number: int, delta: Delta) -> tuple[str, Sequence[tuple[int, TokenScores | None]]]:

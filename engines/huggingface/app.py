@@ -31,11 +31,11 @@ def build_app(front: Front, model: str) -> FastAPI:
 
     async def chat(request: Request) -> Response:
         """Answer a conversation, as one object or as a stream of server-sent events."""
-        return await _respond(request, front, lambda body: start_chat(front, model, body))
+        return await _respond(request, lambda body: start_chat(front, model, body))
 
     async def completions(request: Request) -> Response:
         """Continue one or several texts."""
-        return await _respond(request, front, lambda body: start_completion(front, model, body))
+        return await _respond(request, lambda body: start_completion(front, model, body))
 
     async def models() -> Response:
         """The model served here."""
@@ -103,10 +103,12 @@ def error_response(error: ApiError) -> Response:
     return Response(error.body(), error.status, headers, media_type=JSON)
 
 
-async def _respond(request: Request, front: Front, start: Callable[[bytes], Started]) -> Response:
+async def _respond(request: Request, start: Callable[[bytes], Started]) -> Response:
     started = start(await request.body())
     if started.stream:
-        return EventSourceResponse(_events(started), ping=_PING_S, sep="\n", headers={"Cache-Control": "no-cache"})
+        return EventSourceResponse(
+            _events(started), ping=_PING_S, sep="\n", headers={"Cache-Control": "no-cache"}
+        )
     with started.ticket:
         body = await _unless_gone(request, _whole(started))
     # Nobody reads the answer to a client that has hung up.

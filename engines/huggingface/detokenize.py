@@ -16,10 +16,11 @@ class Decoder(Protocol):
 
 
 class Detokenizer:
-    """The text of a growing sequence. A character is given out when all its bytes have come, never half of it.
+    """The text of a growing sequence. A character is given out when all its bytes have come, never half of
+    it.
 
-    Decoding depends on what precedes (spaces, ligatures of byte tokens), so each step decodes a short window of tokens with
-    and without the new one and gives out the difference.
+    Decoding depends on what precedes (spaces, ligatures of byte tokens), so each step decodes a short
+    window of tokens with and without the new one and gives out the difference.
     """
 
     __slots__ = ("_decoder", "_ids", "_read", "_skip", "_window")

@@ -47,7 +47,11 @@ def describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             app.openapi_schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
             schemas = app.openapi_schema.setdefault("components", {}).setdefault("schemas", {})
-            schemas.update(schema_of(*_ANSWERS, ChatCompletion, ChatCompletionChunk, Completion, ModelList, ErrorEnvelope))
+            schemas.update(
+                schema_of(
+                    *_ANSWERS, ChatCompletion, ChatCompletionChunk, Completion, ModelList, ErrorEnvelope
+                )
+            )
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

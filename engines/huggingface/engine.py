@@ -1,7 +1,8 @@
 """The engine: a thread that loads a model and then steps through its sequences, all of them at once.
 
-The thread owns the model, the cache and every sequence. Others talk to it through `submit` and `abort`, which only leave a note
-in its inbox, read between two steps; and it talks to them through one call per step with everything the step produced.
+The thread owns the model, the cache and every sequence. Others talk to it through `submit` and `abort`,
+which only leave a note in its inbox, read between two steps; and it talks to them through one call per step
+with everything the step produced.
 """
 
 import logging
@@ -16,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from engines.huggingface.kv_shape import Limits
-from engines.huggingface.sampler import RowState, Sampled, TokenScores
+from engines.huggingface.sampled import RowState, Sampled, TokenScores
 from engines.huggingface.schedule import Row, compact, schedule
 from engines.huggingface.sequence import Delta, Sequence
 
@@ -71,8 +72,9 @@ class Core(Protocol):
 class Engine:
     """Steps through sequences on a thread of its own.
 
-    `load` builds the core (on that thread); `ready` is called with None when it is loaded or with the error that prevented it;
-    `produce` gets every step's output. Both are called on the engine's thread and must return at once.
+    `load` builds the core (on that thread); `ready` is called with None when it is loaded or with the error
+    that prevented it; `produce` gets every step's output. Both are called on the engine's thread and must
+    return at once.
     """
 
     def __init__(
@@ -180,7 +182,9 @@ class Engine:
         return produced
 
     def _decode(self, core: Core, rows: list[Sequence], produced: list[tuple[int, Delta]]) -> None:
-        sampled = core.decode([s.tokens[-1] for s in rows], [s.cached for s in rows], [s.state() for s in rows])
+        sampled = core.decode(
+            [s.tokens[-1] for s in rows], [s.cached for s in rows], [s.state() for s in rows]
+        )
         scores = sampled.scores
         for number, (sequence, token) in enumerate(zip(rows, sampled.tokens, strict=True)):
             sequence.cached += 1
@@ -189,7 +193,9 @@ class Engine:
     def _prefill_groups(
         self, core: Core, first: int, chunks: tuple[int, ...], produced: list[tuple[int, Delta]]
     ) -> None:
-        """New rows in as few passes as possible: those whose prompt is scored go alone, the others together."""
+        """New rows in as few passes as possible: those whose prompt is scored go alone, the others
+        together.
+        """
         group: list[int] = []
         for number, chunk in enumerate(chunks):
             if self._running[first + number].params.score_prompt:
@@ -202,9 +208,7 @@ class Engine:
         if group:
             self._prefill(core, first + len(chunks) - len(group), group, produced)
 
-    def _prefill(
-        self, core: Core, first: int, chunks: list[int], produced: list[tuple[int, Delta]]
-    ) -> None:
+    def _prefill(self, core: Core, first: int, chunks: list[int], produced: list[tuple[int, Delta]]) -> None:
         rows = self._running[first : first + len(chunks)]
         start = rows[0].cached
         if rows[0].params.score_prompt:
@@ -253,7 +257,9 @@ class Engine:
         self.load.preempted += 1
 
     def _fail(self, error: Exception) -> list[tuple[int, Delta]]:
-        """End every running sequence; one more failure in a row than a few means that the engine is broken."""
+        """End every running sequence; one more failure in a row than a few means that the engine is
+        broken.
+        """
         self._failures += 1
         self.load.broken = self._failures >= _BROKEN_AFTER_FAILURES
         failed = [(s.key, Delta(finish_reason="error", error=str(error))) for s in self._running]

@@ -1,8 +1,9 @@
 """Running the model: token ids and positions in, the logits after each row's last token out.
 
-A pass covers rows `first`.. of the key/value rectangle, all with the same number of new tokens. Rows with fewer are padded on
-the left, so that every row's last token is the last column and the model need compute no other logits. Padding attends to
-the row's first cell only, and its keys land behind the row's end, where nothing attends to and later tokens overwrite.
+A pass covers rows `first`.. of the key/value rectangle, all with the same number of new tokens. Rows with
+fewer are padded on the left, so that every row's last token is the last column and the model need compute
+no other logits. Padding attends to the row's first cell only, and its keys land behind the row's end, where
+nothing attends to and later tokens overwrite.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,9 @@ Step = Callable[..., Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """What a model attends to. `window_tokens` is the sliding window, if any layer has one; `mixed` if only some layers do."""
+    """What a model attends to. `window_tokens` is the sliding window, if any layer has one; `mixed` if only
+    some layers do.
+    """
 
     window_tokens: int | None = None
     mixed: bool = False
@@ -39,7 +42,9 @@ class Output(Protocol):
 
 
 def attention_mask(positions: Tensor, tokens: int, window_tokens: int | None, dtype: torch.dtype) -> Tensor:
-    """The additive mask (rows, 1, queries, tokens): zero where a query at `positions` may look, else the least number."""
+    """The additive mask (rows, 1, queries, tokens): zero where a query at `positions` may look, else the
+    least number.
+    """
     cells = torch.arange(tokens, device=positions.device)
     query = positions[:, None, :, None]
     hidden = cells > query
@@ -50,14 +55,19 @@ def attention_mask(positions: Tensor, tokens: int, window_tokens: int | None, dt
 
 
 def step_of(model: Model, masks: Masks, dtype: torch.dtype, last_only: bool = True) -> Step:
-    """The model as a function of tensors only, so that it can be traced. `last_only`: logits of the last column, else of all."""
+    """The model as a function of tensors only, so that it can be traced. `last_only`: logits of the last
+    column, else of all.
+    """
 
     def step(ids: Tensor, positions: Tensor, at: Tensor, *keys_values: Tensor) -> Tensor:
         tokens = keys_values[0].shape[2]
         narrow = attention_mask(positions, tokens, masks.window_tokens, dtype)
         mask: object = narrow
         if masks.mixed:
-            mask = {"full_attention": attention_mask(positions, tokens, None, dtype), "sliding_attention": narrow}
+            mask = {
+                "full_attention": attention_mask(positions, tokens, None, dtype),
+                "sliding_attention": narrow,
+            }
         output = model(
             input_ids=ids,
             position_ids=positions,
@@ -95,7 +105,9 @@ class Runner:
         return self._steps.decode(ids, at, at, *self._cache.views(0, len(tokens), max(positions) + 1))
 
     def prefill(self, first: int, chunks: Sequence[Sequence[int]], start: int) -> Tensor:
-        """`chunks[i]` for row `first + i`, all from position `start`. Returns logits after each chunk (rows, vocabulary)."""
+        """`chunks[i]` for row `first + i`, all from position `start`. Returns logits after each chunk
+        (rows, vocabulary).
+        """
         return self._run(self._steps.prefill, first, chunks, start)
 
     def score(self, first: int, chunk: Sequence[int], start: int) -> Tensor:

@@ -1,6 +1,8 @@
-"""The front of the engine: admits requests, hands them to the engine's thread, and hands its output to whoever waits for it.
+"""The front of the engine: admits requests, hands them to the engine's thread, and hands its output to
+whoever waits for it.
 
-Lives on the event loop; the only things shared with the engine's thread are its inbox and one callback per step.
+Lives on the event loop; the only things shared with the engine's thread are its inbox and one callback per
+step.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ from itertools import count
 from time import perf_counter
 
 from engines.huggingface.engine import Core, Engine, Produced
-from engines.huggingface.load import Loaded
+from engines.huggingface.loaded import Loaded
 from engines.huggingface.metrics import Metrics
 from engines.huggingface.params import SamplingParams
 from engines.huggingface.prompt import Prompter
@@ -32,7 +34,9 @@ class State(Enum):
 class Front:
     """Everything the HTTP routes need. Create it on the running event loop, then `start`."""
 
-    def __init__(self, load: Callable[[], Loaded], max_batch: int, max_queue: int, prefill_tokens: int) -> None:
+    def __init__(
+        self, load: Callable[[], Loaded], max_batch: int, max_queue: int, prefill_tokens: int
+    ) -> None:
         self.state = State.LOADING
         self.error: Exception | None = None
         self.metrics = Metrics()
@@ -99,7 +103,7 @@ class Front:
         if len(self._tickets) + wanted > self._most:
             self.metrics.refused.inc()
             raise Overloaded(
-                f"the engine has {len(self._tickets)} sequences running or waiting, and room for {self._most} in all"
+                f"the engine has {len(self._tickets)} sequences running or waiting, room for {self._most} in all"
             )
         keys = [next(self._keys) for _ in range(wanted)]
         ticket = Ticket(keys, perf_counter(), sum(map(len, prompts)), self._on_leave)
@@ -108,7 +112,9 @@ class Front:
             which, choice = divmod(number, n)
             self._tickets[key] = ticket
             self._engine.submit(
-                Sequence(key, prompts[which], params[which], decoder, self._loaded.eos, choice, ticket.arrived_s)
+                Sequence(
+                    key, prompts[which], params[which], decoder, self._loaded.eos, choice, ticket.arrived_s
+                )
             )
         self._idle.clear()
         self.metrics.prompt_tokens.inc(ticket.prompt_tokens)

@@ -1,4 +1,6 @@
-"""From a parsed request to a ticket and the form of its answer. Needs a loaded model; answers nothing itself."""
+"""From a parsed request to a ticket and the form of its answer. Needs a loaded model; answers nothing
+itself.
+"""
 
 import time
 import uuid
@@ -63,7 +65,7 @@ def start_completion(front: Front, model: str, body: bytes) -> Started:
     given = prompts_of(request, bounds)
     prompts = [prompter.text(p) if isinstance(p, str) else p for p in given]
     params = [completion_params(request, len(prompt), bounds) for prompt in prompts]
-    echoes = ()
+    echoes: tuple[Echo, ...] = ()
     if request.echo:
         texts = [p if isinstance(p, str) else prompter.decode(p) for p in given]
         echoes = tuple(Echo(tokens, text) for tokens, text in zip(prompts, texts, strict=True))
@@ -92,4 +94,6 @@ def check_model(asked: str, served: str) -> None:
         UnknownModel: it is another one.
     """
     if asked != served:
-        raise UnknownModel(f"the model {asked!r} does not exist here; this engine serves {served!r}", param="model")
+        raise UnknownModel(
+            f"the model {asked!r} does not exist here; this engine serves {served!r}", param="model"
+        )

@@ -1,8 +1,9 @@
 """The key/value cache: one rectangle per layer, a row per running sequence, as transformers' models use it.
 
-A model's forward pass sees `KvView`, which has the few methods of `transformers.Cache` that decoder-only models call. It
-writes the new keys and values at given positions of the first (or some) rows and hands back plain slices: nothing is gathered
-or copied, which on a CPU is most of the cost of a decode step with long contexts.
+A model's forward pass sees `KvView`, which has the few methods of `transformers.Cache` that decoder-only
+models call. It writes the new keys and values at given positions of the first (or some) rows and hands back
+plain slices: nothing is gathered or copied, which on a CPU is most of the cost of a decode step with long
+contexts.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,9 @@ class LayerDims:
 
 
 class KvView:
-    """What one forward pass sees of the cache: `at` (rows, tokens) says where its keys and values are written."""
+    """What one forward pass sees of the cache: `at` (rows, tokens) says where its keys and values are
+    written.
+    """
 
     is_compileable = False
     is_sliding = (False,)
@@ -71,7 +74,9 @@ class KvCache:
             old, self._tensors = self._tensors, []
             for number, (heads, dim) in enumerate(self._dims()):
                 # Zeros, not garbage: a masked NaN still poisons a softmax-weighted sum.
-                new = torch.zeros(wanted.rows, heads, wanted.tokens, dim, dtype=self._dtype, device=self._device)
+                new = torch.zeros(
+                    wanted.rows, heads, wanted.tokens, dim, dtype=self._dtype, device=self._device
+                )
                 if old:
                     new[: kept.rows, :, : kept.tokens] = old[number][: kept.rows, :, : kept.tokens]
                     old[number] = new

@@ -1,8 +1,8 @@
 """How large the key/value rectangle is: rows by tokens. Pure.
 
-All running sequences live in one rectangle, a row each, so that a decode step reads a plain slice of it and copies nothing. The
-price is that every row is as long as the longest. The rectangle therefore changes shape with the load: many short rows or few
-long ones, and never more than `budget_tokens` cells.
+All running sequences live in one rectangle, a row each, so that a decode step reads a plain slice of it and
+copies nothing. The price is that every row is as long as the longest. The rectangle therefore changes shape
+with the load: many short rows or few long ones, and never more than `budget_tokens` cells.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ BLOCK_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the cache may hold: `max_rows` sequences of at most `context_tokens`, `budget_tokens` cells in all."""
+    """What the cache may hold: `max_rows` sequences of at most `context_tokens`, `budget_tokens` cells in
+    all.
+    """
 
     max_rows: int
     context_tokens: int
@@ -50,8 +52,8 @@ def fits(rows: int, tokens: int, limits: Limits) -> bool:
 def reshape(current: Shape, rows: int, tokens: int, limits: Limits) -> Shape:
     """Pure. The rectangle to hold `rows` sequences, the longest of `tokens`: the current one where it does.
 
-    A longer one grows by half, so that a growing sequence costs a constant number of copies per token; all rows the budget
-    allows are taken at once, because rows come and go faster than lengths change.
+    A longer one grows by half, so that a growing sequence costs a constant number of copies per token; all
+    rows the budget allows are taken at once, because rows come and go faster than lengths change.
 
     Raises:
         ValueError: they do not fit the budget.

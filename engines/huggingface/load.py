@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,12 @@ from engines.huggingface.core import TorchCore
 from engines.huggingface.forward import Masks, Runner
 from engines.huggingface.kv_cache import KvCache, LayerDims, cell_bytes
 from engines.huggingface.kv_shape import Limits
+from engines.huggingface.loaded import Loaded, LoadError
 from engines.huggingface.options import Options
 from engines.huggingface.tracing import steps_for
 
 _DEFAULT_CONTEXT_TOKENS = 2048
 _MEMORY_SHARE = 0.4
-
-
-class LoadError(Exception):
-    """The model cannot be served; the message says why and what can be done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A model ready to serve. `defaults` are sampling values its generation config asks for."""
-
-    core: TorchCore
-    tokenizer: Any
-    context_tokens: int
-    vocabulary_tokens: int
-    eos: frozenset[int]
-    defaults: dict[str, float]
 
 
 def load(options: Options) -> Loaded:
@@ -62,7 +46,9 @@ def load(options: Options) -> Loaded:
     context = _context(model.config, options.max_length)
     core = _core(model, options, device, context)
     settings = _generation_settings(source)
-    return Loaded(core, tokenizer, context, len(tokenizer), _eos(model, tokenizer, settings), _defaults(settings))
+    return Loaded(
+        core, tokenizer, context, len(tokenizer), _eos(model, tokenizer, settings), _defaults(settings)
+    )
 
 
 def physical_cores() -> int:
@@ -112,7 +98,11 @@ def _core(model: Any, options: Options, device: str, context: int) -> TorchCore:
     dims, masks = _layers(model)
     per_token = cell_bytes(dims, model.dtype.itemsize)
     wanted = options.kv_cache_tokens or options.max_batch_size * context
-    budget = wanted if options.kv_cache_tokens else min(wanted, int(_free_bytes(device) * _MEMORY_SHARE) // per_token)
+    budget = (
+        wanted
+        if options.kv_cache_tokens
+        else min(wanted, int(_free_bytes(device) * _MEMORY_SHARE) // per_token)
+    )
     if budget < context:
         raise LoadError(
             f"the key/value cache has room for {budget} tokens, fewer than the context of {context}: "
@@ -165,7 +155,11 @@ def _generation_settings(source: str) -> dict[str, Any]:
 
 def _eos(model: Any, tokenizer: Any, settings: dict[str, Any]) -> frozenset[int]:
     found: set[int] = set()
-    for value in (settings.get("eos_token_id"), model.config.get_text_config().eos_token_id, tokenizer.eos_token_id):
+    for value in (
+        settings.get("eos_token_id"),
+        model.config.get_text_config().eos_token_id,
+        tokenizer.eos_token_id,
+    ):
         found.update(value if isinstance(value, list) else [] if value is None else [value])
     return frozenset(found)
 

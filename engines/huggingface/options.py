@@ -14,7 +14,9 @@ _DTYPES = ("auto", "float32", "float16", "bfloat16", "float", "half")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What one engine process serves, and how. `max_length` 0: the model's own context; `kv_cache_tokens` 0: by memory."""
+    """What one engine process serves, and how. `max_length` 0: the model's own context; `kv_cache_tokens`
+    0: by memory.
+    """
 
     model_name: str
     model_id: str | None = None
@@ -99,15 +101,41 @@ def _parser() -> argparse.ArgumentParser:
     add("--backend", choices=("auto", "huggingface"), default="auto", help="only huggingface")
     add("--trust_remote_code", action="store_true", help="run code that comes with the model")
     add("--chat_template", type=Path, metavar="FILE", help="a Jinja chat template instead of the model's")
-    add("--max_length", "--max_model_len", type=_within(0), default=0, help="context in tokens; 0: the model's")
-    add("--max_batch_size", type=_within(1), default=_DEFAULTS.max_batch_size, help="sequences at once (%(default)s)")
-    add("--max_queue", type=_within(0), default=_DEFAULTS.max_queue, help="sequences that may wait (%(default)s)")
-    add("--max_prefill_tokens", type=_within(1), default=_DEFAULTS.max_prefill_tokens, help="per step (%(default)s)")
+    add(
+        "--max_length",
+        "--max_model_len",
+        type=_within(0),
+        default=0,
+        help="context in tokens; 0: the model's",
+    )
+    add(
+        "--max_batch_size",
+        type=_within(1),
+        default=_DEFAULTS.max_batch_size,
+        help="sequences at once (%(default)s)",
+    )
+    add(
+        "--max_queue",
+        type=_within(0),
+        default=_DEFAULTS.max_queue,
+        help="sequences that may wait (%(default)s)",
+    )
+    add(
+        "--max_prefill_tokens",
+        type=_within(1),
+        default=_DEFAULTS.max_prefill_tokens,
+        help="per step (%(default)s)",
+    )
     add("--kv_cache_tokens", type=_within(0), default=0, help="size of the cache; 0: what memory allows")
     threads = _within(0)(os.environ.get("PENSTOCK_ENGINE_THREADS", "0"))
     add("--threads", type=_within(0), default=threads, help="CPU threads; 0: one per core")
     add("--no_trace", action="store_true", help="never record the model's forward pass as a graph")
-    add("--drain_timeout", type=float, default=_DEFAULTS.drain_timeout_s, help="seconds on SIGTERM (%(default)s)")
+    add(
+        "--drain_timeout",
+        type=float,
+        default=_DEFAULTS.drain_timeout_s,
+        help="seconds on SIGTERM (%(default)s)",
+    )
     add("--log_level", choices=("debug", "info", "warning", "error"), default=_DEFAULTS.log_level)
     return parser
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 class SamplingParams:
     """How one sequence is sampled, and when it ends.
 
-    `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 filter nothing. `logprobs` is how many alternatives to report
-    beside the chosen token, None for no log probabilities at all; `score_prompt` reports the prompt's too.
+    `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 filter nothing. `logprobs` is how many
+    alternatives to report beside the chosen token, None for no log probabilities at all; `score_prompt`
+    reports the prompt's too.
     """
 
     max_tokens: int

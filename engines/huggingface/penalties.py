@@ -1,41 +1,19 @@
 """What changes a row's logits before a token is chosen: penalties, biases, forbidden tokens.
 
-All of it is sparse: only tokens that occurred, or that the request names, are touched, in one gather and one scatter for all
-rows together. Definitions are those of the OpenAI API (presence, frequency: over the output) and of transformers (repetition:
-over prompt and output; positive logits are divided by it, negative ones multiplied).
+All of it is sparse: only tokens that occurred, or that the request names, are touched, in one gather and
+one scatter for all rows together. Definitions are those of the OpenAI API (presence, frequency: over the
+output) and of transformers (repetition: over prompt and output; positive logits are divided by it, negative
+ones multiplied).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from engines.huggingface.params import SamplingParams
+from engines.huggingface.adjustment import Adjustment
 
 _NEVER = -1e30
-
-
-@dataclass(slots=True)
-class Adjustment:
-    """The changes one row needs: tokens seen with their counts in the output, biases, and tokens that may not come."""
-
-    params: SamplingParams
-    counts: dict[int, int] = field(default_factory=dict)
-    forbidden: frozenset[int] = frozenset()
-
-    def saw(self, token: int) -> None:
-        """Count one more token of output."""
-        self.counts[token] = self.counts.get(token, 0) + 1
-
-
-def adjustment_for(params: SamplingParams, prompt: Iterable[int], ends: frozenset[int]) -> Adjustment | None:
-    """What a sequence with these parameters needs, None if nothing. `ends` are the tokens that would end it."""
-    if not params.penalises and not params.logit_bias and not params.min_tokens:
-        return None
-    # The prompt counts for repetition only: seen, zero times in the output.
-    counts = dict.fromkeys(prompt, 0) if params.repetition_penalty != 1 else {}
-    return Adjustment(params, counts, ends if params.min_tokens else frozenset())
 
 
 def adjust(logits: Tensor, rows: Sequence[tuple[int, Adjustment]]) -> Tensor:

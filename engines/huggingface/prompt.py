@@ -18,19 +18,24 @@ class Prompter:
         self._tokenizer = tokenizer
         # The Rust tokenizer behind a fast one does the same as its wrapper, several times faster.
         self.decoder: Any = getattr(tokenizer, "backend_tokenizer", None) or tokenizer
-        self._bytes_of = _byte_alphabet() if _BYTE_LEVEL in repr(getattr(self.decoder, "decoder", "")) else None
+        self._bytes_of = (
+            _byte_alphabet() if _BYTE_LEVEL in repr(getattr(self.decoder, "decoder", "")) else None
+        )
 
     def chat(self, request: ChatCompletionRequest) -> list[int]:
         """The token ids of a conversation, ready for the answer.
 
-        With `continue_final_message` they end inside the last message, exactly as if the model had just written it.
+        With `continue_final_message` they end inside the last message, exactly as if the model had just
+        written it.
 
         Raises:
             InvalidRequest: the messages do not fit the model's chat template.
         """
         messages = [_as_template_sees(message, n) for n, message in enumerate(request.messages)]
         go_on = bool(request.continue_final_message)
-        prompt = request.add_generation_prompt is True or (request.add_generation_prompt is None and not go_on)
+        prompt = request.add_generation_prompt is True or (
+            request.add_generation_prompt is None and not go_on
+        )
         if go_on and prompt:
             raise InvalidRequest(
                 "continue_final_message and add_generation_prompt cannot both be true: an answer is either "
@@ -58,7 +63,9 @@ class Prompter:
         return text
 
     def token(self, token: int) -> tuple[str, bytes]:
-        """How a single token is shown, and its bytes. One that is no whole character shows its bytes as escapes."""
+        """How a single token is shown, and its bytes. One that is no whole character shows its bytes as
+        escapes.
+        """
         own = self._bytes(token)
         try:
             return own.decode(), own
@@ -83,24 +90,26 @@ class Prompter:
                 **(request.chat_template_kwargs or {}),
             )
         except (TemplateError, ValueError, TypeError, KeyError) as error:
-            raise InvalidRequest(f"messages do not fit the model's chat template: {error}", param="messages") from error
+            raise InvalidRequest(
+                f"messages do not fit the model's chat template: {error}", param="messages"
+            ) from error
         return text
 
     def _continued(self, messages: list[dict[str, Any]], request: ChatCompletionRequest) -> list[int]:
         last = messages[-1]
         if last["role"] != "assistant":
             raise InvalidRequest(
-                f"messages[{len(messages) - 1}].role is {last['role']!r}: continue_final_message needs 'assistant'",
+                f"messages[{len(messages) - 1}].role is {last['role']!r}: only 'assistant' can be continued",
                 param="messages",
             )
-        # What the model saw before it wrote the answer is the prompt without it. That, then the answer word for
-        # word, is the exact state to go on from; rendering the answer through the template may trim or edit it.
+        # What the model saw before it wrote the answer is the prompt without it. That, then the answer word
+        # for word, is the exact state to go on from; the template might trim or edit the answer.
         before = self._rendered(messages[:-1], request, True) if len(messages) > 1 else ""
         ids = self.encode(before, special=False) if before else []
         answer = self.encode(last["content"], special=False)
         if self.decode(ids + answer) == self.decode(ids) + last["content"]:
             return ids + answer
-        # This tokenizer marks the beginning of a text (with a space, say), so both must go through it together.
+        # This tokenizer marks the beginning of a text (with a space, say): both go through it together.
         return self.encode(before + last["content"], special=False)
 
 
@@ -111,7 +120,7 @@ def _as_template_sees(message: ChatMessage, number: int) -> dict[str, Any]:
         for place, part in enumerate(content):
             if part.type != "text" or part.text is None:
                 raise InvalidRequest(
-                    f"messages[{number}].content[{place}].type is {part.type!r}: this model takes only 'text' parts",
+                    f"messages[{number}].content[{place}].type is {part.type!r}: only 'text' is supported",
                     param=f"messages[{number}].content[{place}]",
                 )
         content = "".join(part.text or "" for part in content)
@@ -124,7 +133,9 @@ def _as_template_sees(message: ChatMessage, number: int) -> dict[str, Any]:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """The characters that byte-level tokenizers write bytes as: printable ones as themselves, others from U+0100 on."""
+    """The characters that byte-level tokenizers write bytes as: printable ones as themselves, others from
+    U+0100 on.
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     alphabet = {chr(b): b for b in printable}
     others = (b for b in range(256) if b not in set(printable))

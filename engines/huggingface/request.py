@@ -29,7 +29,9 @@ class ContextExceeded(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the model allows: its context and vocabulary in tokens, and the sampling values it asks for by default."""
+    """What the model allows: its context and vocabulary in tokens, and the sampling values it asks for by
+    default.
+    """
 
     context_tokens: int
     vocabulary_tokens: int
@@ -66,7 +68,9 @@ def _refusal(message: str, body: Any) -> ApiError:
         try:
             value = value[step]
         except (KeyError, IndexError, TypeError):
-            return InvalidRequest(f"{found.group(1).lstrip('.')}: {complaint}", param=found.group(1).lstrip("."))
+            return InvalidRequest(
+                f"{found.group(1).lstrip('.')}: {complaint}", param=found.group(1).lstrip(".")
+            )
     param = found.group(1).lstrip(".")
     shown = repr(value)
     shown = shown if len(shown) <= _LONGEST_VALUE else shown[:_LONGEST_VALUE] + "..."
@@ -83,10 +87,8 @@ def chat_params(request: ChatCompletionRequest, prompt_tokens: int, bounds: Boun
         raise InvalidRequest(
             f"top_logprobs is {request.top_logprobs}: it needs logprobs to be true", param="top_logprobs"
         )
-    if request.max_completion_tokens is not None:
-        name, wanted = "max_completion_tokens", request.max_completion_tokens
-    else:
-        name, wanted = "max_tokens", request.max_tokens
+    name = "max_tokens" if request.max_completion_tokens is None else "max_completion_tokens"
+    wanted: int | None = getattr(request, name)
     if wanted == 0:
         raise InvalidRequest(f"{name} is 0: expected at least 1", param=name)
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
@@ -102,7 +104,9 @@ def completion_params(request: CompletionRequest, prompt_tokens: int, bounds: Bo
     if request.suffix:
         raise InvalidRequest(f"suffix is {request.suffix!r}: inserting text is not supported", param="suffix")
     if request.best_of is not None and request.best_of != (request.n or 1):
-        raise InvalidRequest(f"best_of is {request.best_of}: only the value of n is supported", param="best_of")
+        raise InvalidRequest(
+            f"best_of is {request.best_of}: only the value of n is supported", param="best_of"
+        )
     wanted = 16 if request.max_tokens is None else request.max_tokens
     if wanted == 0 and not request.echo:
         raise InvalidRequest("max_tokens is 0: expected at least 1, or echo to be true", param="max_tokens")
@@ -127,11 +131,12 @@ def _params(
 ) -> SamplingParams:
     def value(name: str, default: float) -> float:
         given = getattr(request, name)
-        return bounds.defaults.get(name, default) if given is None else given  # type: ignore[no-any-return]  # by name
+        return bounds.defaults.get(name, default) if given is None else given
 
     if request.min_tokens and request.min_tokens > max_tokens:
         raise InvalidRequest(
-            f"min_tokens is {request.min_tokens}: expected at most max_tokens, {max_tokens}", param="min_tokens"
+            f"min_tokens is {request.min_tokens}: expected at most max_tokens, {max_tokens}",
+            param="min_tokens",
         )
     if request.stream_options is not None and not request.stream:
         raise InvalidRequest("stream_options is only allowed when stream is true", param="stream_options")
@@ -162,7 +167,8 @@ def _biases(biases: Mapping[str, float], bounds: Bounds) -> dict[int, float]:
     for text, bias in biases.items():
         if not text.isascii() or not text.isdigit() or int(text) >= bounds.vocabulary_tokens:
             raise InvalidRequest(
-                f"logit_bias has the key {text!r}: expected token ids below {bounds.vocabulary_tokens}", param="logit_bias"
+                f"logit_bias has the key {text!r}: expected token ids below {bounds.vocabulary_tokens}",
+                param="logit_bias",
             )
         found[int(text)] = bias
     return found
@@ -173,7 +179,9 @@ def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
     if len(stops) > _MOST_STOPS:
         raise InvalidRequest(f"stop has {len(stops)} strings: expected at most {_MOST_STOPS}", param="stop")
     if "" in stops and stop != "":
-        raise InvalidRequest("stop has an empty string: expected strings of one character or more", param="stop")
+        raise InvalidRequest(
+            "stop has an empty string: expected strings of one character or more", param="stop"
+        )
     return tuple(s for s in stops if s)
 
 

@@ -1,46 +1,21 @@
 """Choosing the next token of every row at once.
 
-Log probabilities are those of the model's own distribution, before temperature, penalties and filters. A drawn token depends
-on the row's logits, parameters and one uniform draw per token only, never on the rows beside it: a row that filters draws from
-the sorted vocabulary, one that does not from the vocabulary in its own order, whatever the other rows do.
+Log probabilities are those of the model's own distribution, before temperature, penalties and filters. A
+drawn token depends on the row's logits, parameters and one uniform draw per token only, never on the rows
+beside it: a row that filters draws from the sorted vocabulary, one that does not from the vocabulary in its
+own order, whatever the other rows do.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from engines.huggingface.params import SamplingParams
-from engines.huggingface.penalties import Adjustment, adjust
+from engines.huggingface.penalties import adjust
+from engines.huggingface.sampled import RowState, Sampled, TokenScores
 
 _CANDIDATES = 256
 """Sorted first; a full sort only where these do not carry `top_p` of the mass or `top_k` asks for more."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowState:
-    """One row to sample: its parameters, one draw in [0, 1), and what must change in its logits first, if anything."""
-
-    params: SamplingParams
-    draw: float = 0.0
-    adjustment: Adjustment | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenScores:
-    """Log probabilities of a chosen token and of the likeliest ones, best first."""
-
-    chosen: float
-    top: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(slots=True)
-class Sampled:
-    """The token of each row, and the scores of the rows that asked for them."""
-
-    tokens: list[int]
-    scores: dict[int, TokenScores] = field(default_factory=dict)
 
 
 def sample(logits: Tensor, rows: Sequence[RowState]) -> Sampled:
@@ -93,7 +68,9 @@ def _choose(logits: Tensor, rows: Sequence[RowState]) -> list[int]:
 
 
 def _tempered(logits: Tensor, rows: Sequence[RowState], group: list[int]) -> Tensor:
-    """The logits of these rows over their temperatures, less their largest so that a tiny temperature cannot overflow."""
+    """The logits of these rows over their temperatures, less their largest so that a tiny temperature
+    cannot overflow.
+    """
     taken = logits if len(group) == len(rows) else logits[group]
     taken = taken - taken.amax(-1, keepdim=True)
     return taken / _column([max(rows[n].params.temperature, 1e-5) for n in group], logits)

@@ -1,9 +1,9 @@
 """Which sequences the next step works on. Pure.
 
-Continuous batching: a step gives every running sequence with a known next token one more (decode), and spends a bounded number
-of tokens on prompts (prefill), so that a long prompt slows running streams a little instead of stopping them. Sequences join
-and leave between any two steps. Running sequences occupy rows 0.. without holes: those that decode first, then at most one
-whose prompt is half done; new ones are appended.
+Continuous batching: a step gives every running sequence with a known next token one more (decode), and
+spends a bounded number of tokens on prompts (prefill), so that a long prompt slows running streams a little
+instead of stopping them. Sequences join and leave between any two steps. Running sequences occupy rows 0..
+without holes: those that decode first, then at most one whose prompt is half done; new ones are appended.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,9 @@ from engines.huggingface.kv_shape import BLOCK_TOKENS, Limits, fits
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A sequence: `cached_tokens` of its `known_tokens` (prompt and output so far) are in the key/value cache."""
+    """A sequence: `cached_tokens` of its `known_tokens` (prompt and output so far) are in the key/value
+    cache.
+    """
 
     cached_tokens: int
     known_tokens: int
@@ -30,9 +32,10 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 class Plan:
     """What one step does.
 
-    The last `preempt` running rows give their memory back and wait again, first in line. Then the first `decode` rows get one
-    token. `resume` is how many tokens of the row after them go on, 0 if there is no such row. `admit` are the chunk sizes of
-    the next waiting sequences, in order; all but the last are whole.
+    The last `preempt` running rows give their memory back and wait again, first in line. Then the first
+    `decode` rows get one token. `resume` is how many tokens of the row after them go on, 0 if there is no
+    such row. `admit` are the chunk sizes of the next waiting sequences, in order; all but the last are
+    whole.
     """
 
     decode: int = 0
@@ -44,7 +47,8 @@ class Plan:
 
 
 def schedule(running: Sequence[Row], waiting: Sequence[Row], limits: Limits, prefill_tokens: int) -> Plan:
-    """Pure. The next step for these rows; `prefill_tokens` bounds the prompt tokens (padding included) it may work on.
+    """Pure. The next step for these rows; `prefill_tokens` bounds the prompt tokens (padding included) it
+    may work on.
 
     Raises:
         ValueError: a single sequence is longer than the cache; the front refuses such prompts.
@@ -108,8 +112,8 @@ def _admit(
 def compact(kept: Sequence[bool], partial_last: bool) -> tuple[tuple[int, int], ...]:
     """Pure. Moves (source row, target row) that close the holes rows leave.
 
-    `kept` says which rows stay; `partial_last` that the last row is one whose prompt is half done, which must stay behind those
-    that decode. Every move takes the last decoding row into the first hole.
+    `kept` says which rows stay; `partial_last` that the last row is one whose prompt is half done, which
+    must stay behind those that decode. Every move takes the last decoding row into the first hole.
     """
     whole = len(kept) - (1 if partial_last else 0)
     moves = []

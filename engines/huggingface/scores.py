@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engines.huggingface.prompt import Prompter
-from engines.huggingface.sampler import TokenScores
+from engines.huggingface.sampled import TokenScores
 from serving.openai import ChatLogprobs, CompletionLogprobs, TokenLogprob, TopLogprob
 
 _LEAST = -9999.0
@@ -27,11 +27,15 @@ def chat_logprobs(scored: Sequence[tuple[int, TokenScores]], prompter: Prompter)
 def completion_logprobs(
     scored: Sequence[tuple[int, TokenScores | None]], top: int, prompter: Prompter, offset: int
 ) -> CompletionLogprobs:
-    """The completion shape: parallel lists. `offset` is the place of the first token in the text, in characters.
+    """The completion shape: parallel lists. `offset` is the place of the first token in the text, in
+    characters.
 
     The chosen token is always among the alternatives, so there are up to `top` + 1.
     """
-    tokens, values, alternatives, offsets = [], [], [], []
+    tokens: list[str] = []
+    values: list[float | None] = []
+    alternatives: list[dict[str, float] | None] = []
+    offsets: list[int] = []
     for token, scores in scored:
         text, _ = prompter.token(token)
         tokens.append(text)

@@ -5,16 +5,18 @@ from random import Random
 import msgspec
 from msgspec.structs import replace
 
+from engines.huggingface.adjustment import adjustment_for
 from engines.huggingface.detokenize import Decoder, Detokenizer
 from engines.huggingface.params import SamplingParams
-from engines.huggingface.penalties import adjustment_for
-from engines.huggingface.sampler import RowState, TokenScores
+from engines.huggingface.sampled import RowState, TokenScores
 from engines.huggingface.schedule import Row
 from engines.huggingface.stopping import shown
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
-    """What a step added to a sequence: text, the tokens it cost, their scores if asked for, and why it ended, if it did."""
+    """What a step added to a sequence: text, the tokens it cost, their scores if asked for, and why it
+    ended, if it did.
+    """
 
     text: str = ""
     tokens: int = 0
@@ -26,7 +28,9 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
 
 
 class Sequence:
-    """Owned by the engine's thread once submitted. `key` names it; `ends` are the model's end-of-text tokens."""
+    """Owned by the engine's thread once submitted. `key` names it; `ends` are the model's end-of-text
+    tokens.
+    """
 
     __slots__ = (
         "_adjustment",

@@ -10,7 +10,7 @@ import uvicorn
 
 from engines.huggingface.app import build_app
 from engines.huggingface.front import Front
-from engines.huggingface.load import LoadError, load
+from engines.huggingface.loaded import Loaded, LoadError
 from engines.huggingface.options import Options
 
 _log = logging.getLogger("penstock.engine")
@@ -36,7 +36,9 @@ class _nothing:  # noqa: N801  # a context that does nothing
 
 async def serve(options: Options) -> int:
     """Serve until a signal or a failed load; the process's exit code."""
-    front = Front(partial(load, options), options.max_batch_size, options.max_queue, options.max_prefill_tokens)
+    front = Front(
+        partial(_load, options), options.max_batch_size, options.max_queue, options.max_prefill_tokens
+    )
     config = uvicorn.Config(
         build_app(front, options.model_name),
         host=options.host,
@@ -68,6 +70,15 @@ async def serve(options: Options) -> int:
     loading.cancel()
     front.stop(_STOP_TIMEOUT_S)
     return code or failed
+
+
+def _load(options: Options) -> Loaded:
+    """Load the model, on the engine's thread. Importing torch takes seconds, and the port must open before
+    that.
+    """
+    from engines.huggingface.load import load
+
+    return load(options)
 
 
 async def _serve_or_fail(server: uvicorn.Server) -> int:

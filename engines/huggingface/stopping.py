@@ -15,8 +15,8 @@ class Shown:
 def shown(text: str, new_from: int, stops: Sequence[str], include: bool = False) -> Shown:
     """Pure. How much of `text` can be shown, when the characters from `new_from` on have just been added.
 
-    The earliest stop string ends the text, before it or, with `include`, behind it. Otherwise an end of the text that a stop
-    string begins with is held back, because what comes next may complete it.
+    The earliest stop string ends the text, before it or, with `include`, behind it. Otherwise an end of the
+    text that a stop string begins with is held back, because what comes next may complete it.
     """
     best: tuple[int, str] | None = None
     for stop in stops:

@@ -13,7 +13,9 @@ News = list[tuple[int, Delta]]
 class Ticket:
     """A context manager: leaving it stops whatever still runs. One reader; lives on the event loop."""
 
-    def __init__(self, keys: Iterable[int], arrived_s: float, prompt_tokens: int, on_leave: Callable[[set[int]], None]) -> None:
+    def __init__(
+        self, keys: Iterable[int], arrived_s: float, prompt_tokens: int, on_leave: Callable[[set[int]], None]
+    ) -> None:
         self._choice_of = {key: choice for choice, key in enumerate(keys)}
         self.arrived_s = arrived_s
         self.prompt_tokens = prompt_tokens
@@ -37,7 +39,9 @@ class Ticket:
             self._reader.set_result(None)
 
     async def news(self) -> News:
-        """All that is new, as soon as there is any. Several steps' worth comes at once if the reader was slow."""
+        """All that is new, as soon as there is any. Several steps' worth comes at once if the reader was
+        slow.
+        """
         if not self._news:
             self._reader = asyncio.get_running_loop().create_future()
             try:

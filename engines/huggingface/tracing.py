@@ -1,9 +1,10 @@
 """Recording a model's forward pass as a graph, where that is faster and gives the same numbers.
 
-For a small model on a CPU, Python between the operations costs more than the operations: a pass of the demo model takes 1.2 ms,
-its graph 0.5 ms. The graph also runs without the interpreter lock, so that answers are written on another core meanwhile. A
-recording is only right for models whose operations do not depend on the data, so it is made only for known families, and used
-only if it gives the model's own logits on shapes other than the one recorded.
+For a small model on a CPU, Python between the operations costs more than the operations: a pass of the demo
+model takes 1.2 ms, its graph 0.5 ms. The graph also runs without the interpreter lock, so that answers are
+written on another core meanwhile. A recording is only right for models whose operations do not depend on
+the data, so it is made only for known families, and used only if it gives the model's own logits on shapes
+other than the one recorded.
 """
 
 import logging
@@ -19,9 +20,25 @@ from engines.huggingface.kv_cache import KvCache
 _log = logging.getLogger("penstock.engine")
 
 TRACEABLE = frozenset(
-    ("llama", "mistral", "qwen2", "qwen3", "gpt2", "gpt_neox", "phi", "phi3", "gemma", "gemma2", "olmo2", "smollm3", "granite")
+    (
+        "llama",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "gpt2",
+        "gpt_neox",
+        "phi",
+        "phi3",
+        "gemma",
+        "gemma2",
+        "olmo2",
+        "smollm3",
+        "granite",
+    )
 )
-"""`model_type`s whose pass is the same operations for any input. No mixtures of experts: they choose by data."""
+"""`model_type`s whose pass is the same operations for any input. No mixtures of experts: they choose by
+data.
+"""
 _DATA_DEPENDENT_ROPE = frozenset(("dynamic", "longrope"))
 
 
@@ -51,11 +68,17 @@ def _recorded(step: Step, cache: KvCache, queries: int) -> Step | None:
         with warnings.catch_warnings():
             # Deprecation of the recorder, and its doubts about branches, which the comparison below settles.
             warnings.simplefilter("ignore")
-            graph: Step = torch.jit.trace(step, _example(cache, rows, min(29, context), queries), check_trace=False)
+            graph: Step = torch.jit.trace(
+                step, _example(cache, rows, min(29, context), queries), check_trace=False
+            )
     except RuntimeError as error:
         _log.info("the forward pass cannot be recorded: %s", error)
         return None
-    for rows, tokens in ((1, 11), (min(2, cache.limits.max_rows), 70), (min(4, cache.limits.max_rows), context)):
+    for rows, tokens in (
+        (1, 11),
+        (min(2, cache.limits.max_rows), 70),
+        (min(4, cache.limits.max_rows), context),
+    ):
         size = min(tokens, context)
         for width in {queries, 1 if queries == 1 else min(9, size)}:
             inputs = _example(cache, rows, size, width)

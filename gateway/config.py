@@ -39,6 +39,7 @@ from gateway.endpoint_url import engine_url, without_userinfo
 from serving.routes import Endpoint, Revision, Route, RouteTable
 
 __all__ = [
+    "EndpointSettings",
     "GatewaySettings",
     "ModelSettings",
     "SettingsError",

@@ -1,8 +1,10 @@
 """The documented application: every path, its OpenAPI document, and the errors of what it serves itself."""
 
 import json
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +22,7 @@ from gateway.api.examples import EXAMPLES
 from gateway.api.models import unknown_model
 from gateway.config import settings_of
 from gateway.keys import KeyRing, parse_keys
-from serving.errors import NoEndpoint
+from serving.errors import ApiError, NoEndpoint
 from serving.routes import Route, RouteTable
 
 OPENAI_POSTS = ("chat/completions", "completions", "embeddings", "rerank", "responses")
@@ -59,7 +61,8 @@ OPENAI_FIELDS = {
         access_programs background context_management conversation image include input instructions
         max_output_tokens max_tool_calls metadata model moderation parallel_tool_calls previous_response_id
         prompt prompt_cache_key prompt_cache_options prompt_cache_retention reasoning safety_identifier
-        service_tier store stream stream_options temperature text tool_choice tools top_logprobs top_p truncation user""",
+        service_tier store stream stream_options temperature text tool_choice tools top_logprobs top_p
+        truncation user""",
 }
 
 
@@ -507,3 +510,29 @@ async def test_start_and_stop_of_the_application_pass_the_layer() -> None:
 
     await build(cors=CORS)({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+# docs/api.md
+
+DOCS = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+
+
+def leaves(error: type[ApiError]) -> Iterator[type[ApiError]]:
+    below = error.__subclasses__()
+    if not below:
+        yield error
+    for each in below:
+        yield from leaves(each)
+
+
+def test_the_documentation_names_every_path(document: dict[str, Any]) -> None:
+    found = {(path, verb) for path, verb in re.findall(r"^\| `(/[^`]*)` \| (\w+) ", DOCS, re.MULTILINE)}
+    listed = {(path, verb.upper()) for path, verb, _ in operations(document)}
+    assert found == {(path, verb) for path, verb in listed if not path.startswith("/openai/")}
+
+
+def test_the_documentation_names_every_error() -> None:
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (\S+) \|", DOCS, re.MULTILINE)
+    found = {(int(status), kind, None if code == "-" else code.strip("`")) for status, kind, code in rows}
+    tree = [e for e in leaves(ApiError) if e.__module__ == "serving.errors"]
+    assert found == {(error.status, error.type, error.code) for error in tree}

@@ -1,12 +1,17 @@
 """Settings: what is read, what is refused, and in which words."""
 
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gateway.config import (
+    EndpointSettings,
     GatewaySettings,
+    ModelSettings,
     SettingsError,
     load_settings,
     parse_engine,
@@ -14,6 +19,7 @@ from gateway.config import (
     settings_of_engines,
 )
 from gateway.endpoint_url import engine_url
+from gateway.keys import parse_keys
 from serving.routes import Endpoint
 
 DEMO = "models: [{name: demo, endpoints: [{url: 'http://127.0.0.1:8001'}]}]\n"
@@ -321,3 +327,57 @@ def test_overrides_are_checked_too() -> None:
         settings_of_engines([], port=-1)
     with pytest.raises(SettingsError, match="no such field"):
         settings_of_engines([], prot=1)
+
+
+# docs/gateway.md
+
+DOCS = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+
+
+def described(after: str) -> dict[str, str]:
+    """Field and default of the first table below the line `after`."""
+    _, _, rest = DOCS.partition(f"\n{after}\n")
+    table = rest.strip().split("\n\n")[0]
+    rows = [[cell.strip() for cell in row.strip("|").split("|", 2)] for row in table.splitlines()[2:]]
+    return {field.strip("`"): default.strip("`") for field, default, _ in rows}
+
+
+def defaults_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, field in section.model_fields.items():
+        if field.is_required():
+            yield prefix + name, "required"
+        elif isinstance(field.default, BaseModel):
+            yield from defaults_of(type(field.default), f"{prefix}{name}.")
+        else:
+            yield prefix + name, json.dumps(field.default)
+
+
+@pytest.mark.parametrize(
+    ("after", "section"),
+    [
+        ("Fields of the file:", GatewaySettings),
+        ("Fields of an entry of `models`:", ModelSettings),
+        ("Fields of an entry of `endpoints`:", EndpointSettings),
+    ],
+)
+def test_the_documentation_names_every_field_and_default(after: str, section: type[BaseModel]) -> None:
+    assert described(after) == dict(defaults_of(section))
+
+
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL))
+def test_examples_of_the_documentation_load(tmp_path: Path, example: str) -> None:
+    settings = load_settings(write(tmp_path, example))
+    assert settings.route_table(environ={"EMBEDDER_KEY": "sk-x"}).routes
+
+
+def test_the_errors_of_the_documentation_are_real(tmp_path: Path) -> None:
+    text = "timeouts: {idle_s: -1}\nlog: {levle: info}\nmodels: [{name: a, endpoints: [{url: 'https://h'}]}]"
+    shown = re.findall(r"^gateway\.yaml: (.*)$", DOCS, re.MULTILINE)
+    assert sorted(errors_in(tmp_path, text)) == sorted(shown)
+
+
+def test_the_keys_file_of_the_documentation_is_read() -> None:
+    (example,) = re.findall(r"```text\n(.*?)```", DOCS, re.DOTALL)
+    parsed = parse_keys(example)
+    assert list(parsed.tenants.values()) == ["search", "search"]
+    assert not parsed.plain_lines

@@ -1,24 +1,24 @@
 """The error tree, and the one table that says how each leaf is rendered. No I/O.
 
-    ApiError
-    ├── ClientError                 the caller can mend the request
-    │   ├── InvalidRequest          400 invalid_request_error
-    │   ├── InvalidJson             400 invalid_request_error / invalid_json
-    │   ├── MissingKey              401 authentication_error / missing_api_key
-    │   ├── InvalidKey              401 authentication_error / invalid_api_key
-    │   ├── UnknownModel            404 not_found_error / model_not_found
-    │   ├── UnknownPath             404 not_found_error / path_not_found
-    │   ├── WrongMethod             405 invalid_request_error / method_not_allowed
-    │   ├── BodyTimeout             408 timeout_error / request_timeout
-    │   └── BodyTooLarge            413 invalid_request_error / request_too_large
-    └── ServiceError                the caller can only try again
-        ├── Overloaded              429 overloaded_error / overloaded
-        ├── Internal                500 api_error / internal_error
-        ├── EngineUnreachable       502 api_error / engine_unreachable
-        ├── EngineBroken            502 api_error / engine_bad_response
-        ├── NoEndpoint              503 api_error / no_endpoint
-        ├── ShuttingDown            503 api_error / shutting_down
-        └── EngineTimeout           504 timeout_error / engine_timeout
+ApiError
+├── ClientError                 the caller can mend the request
+│   ├── InvalidRequest          400 invalid_request_error
+│   ├── InvalidJson             400 invalid_request_error / invalid_json
+│   ├── MissingKey              401 authentication_error / missing_api_key
+│   ├── InvalidKey              401 authentication_error / invalid_api_key
+│   ├── UnknownModel            404 not_found_error / model_not_found
+│   ├── UnknownPath             404 not_found_error / path_not_found
+│   ├── WrongMethod             405 invalid_request_error / method_not_allowed
+│   ├── BodyTimeout             408 timeout_error / request_timeout
+│   └── BodyTooLarge            413 invalid_request_error / request_too_large
+└── ServiceError                the caller can only try again
+    ├── Overloaded              429 overloaded_error / overloaded
+    ├── Internal                500 api_error / internal_error
+    ├── EngineUnreachable       502 api_error / engine_unreachable
+    ├── EngineBroken            502 api_error / engine_bad_response
+    ├── NoEndpoint              503 api_error / no_endpoint
+    ├── ShuttingDown            503 api_error / shutting_down
+    └── EngineTimeout           504 timeout_error / engine_timeout
 """
 
 from typing import ClassVar
@@ -66,7 +66,7 @@ class ClientError(ApiError):
 
     status = 400
     type = "invalid_request_error"
-    code = None
+    code: ClassVar[str | None] = None
 
 
 class InvalidRequest(ClientError):
@@ -136,7 +136,7 @@ class BodyTooLarge(ClientError):
 class ServiceError(ApiError):
     """Nothing is wrong with the request; it may be sent again."""
 
-    retry_after_s = 1
+    retry_after_s: int | None = 1
 
 
 class Overloaded(ServiceError):

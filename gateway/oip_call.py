@@ -1,0 +1,121 @@
+"""Generate requests of the Open Inference Protocol on their way through the same pipeline."""
+
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from gateway.call import Call
+from gateway.oip import StreamTranslator, engine_error, error_body, from_completion, to_completion
+from gateway.relay.headers import Headers
+from gateway.relay.sink import Sink, Watcher
+from gateway.relay.sse import Payloads
+from serving.errors import ApiError, UnknownPath
+
+_PREFIX = "/v2/models/"
+COMPLETIONS = b"/v1/completions"
+
+
+class OipTarget(Struct, frozen=True):
+    """What a generate path names."""
+
+    model: str
+    version: str | None
+    stream: bool
+
+
+def oip_target(path: str) -> OipTarget:
+    """Pure. `/v2/models/{model}[/versions/{version}]/generate[_stream]`; a model's name may hold slashes.
+
+    Raises:
+        UnknownPath: it is another path.
+    """
+    rest, _, verb = path.removeprefix(_PREFIX).rpartition("/")
+    if not path.startswith(_PREFIX) or verb not in ("generate", "generate_stream") or not rest:
+        raise UnknownPath(f"There is no path {path}.")
+    model, mark, version = rest.rpartition("/versions/")
+    if not mark:
+        return OipTarget(unquote(rest), None, verb == "generate_stream")
+    return OipTarget(unquote(model), version, verb == "generate_stream")
+
+
+class OipCall(Call):
+    """A generate request: an engine's completion, in other words."""
+
+    __slots__ = ("_target",)
+
+    def aim(self, target: OipTarget) -> "OipCall":
+        """Say what the path named."""
+        self._target = target
+        return self
+
+    def translate(self, body: bytes) -> bytes:
+        """See Call."""
+        return to_completion(body, self._target.model, stream=self._target.stream)
+
+    def render(self, error: ApiError) -> tuple[int, bytes]:
+        """See Call."""
+        return error_body(error)
+
+    def sink(self, sink: Sink) -> Sink:
+        """See Call."""
+        return OipSink(sink, self._target)
+
+
+class OipSink:
+    """Writes completions to another sink as answers to a generate request. Implements `Sink`."""
+
+    def __init__(self, sink: Sink, target: OipTarget) -> None:
+        self._sink = sink
+        self._target = target
+        self._payloads = Payloads()
+        self._translator = StreamTranslator(target.model, target.version)
+        self._raw = False
+
+    @property
+    def started(self) -> bool:
+        """See Sink."""
+        return self._sink.started
+
+    def watch(self, watcher: Watcher) -> None:
+        """See Sink."""
+        self._sink.watch(watcher)
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """See Sink."""
+        try:
+            if status >= 400:
+                status, body = engine_error(status, body)
+            else:
+                body = from_completion(body, self._target.model, self._target.version)
+        except ApiError as error:
+            status, body = error_body(error)
+        self._sink.respond(status, headers, body)
+
+    def refuse(self, status: int, headers: Headers, body: bytes) -> None:
+        """An answer that is in the protocol's shape already."""
+        self._sink.respond(status, headers, body)
+
+    def start(self, status: int, headers: Headers) -> None:
+        """See Sink."""
+        self._raw = not any(n == b"content-type" and b"event-stream" in v for n, v in headers)
+        self._sink.start(status, headers)
+
+    def data(self, data: bytes) -> None:
+        """See Sink."""
+        if self._raw:
+            self._sink.data(data)
+            return
+        out = b"".join(self._translator.event(p) if p else b": keep-alive\n\n" for p in self._payloads.feed(data))
+        if out:
+            self._sink.data(out)
+
+    def frame_writer(self) -> None:
+        """See Sink: every event is changed."""
+
+    def end(self) -> None:
+        """See Sink."""
+        self._sink.end()
+
+    def abort(self) -> None:
+        """See Sink."""
+        self._sink.abort()

@@ -1,0 +1,409 @@
+"""One request's way to an engine and the answer's way back. Callbacks only: nothing here waits for a chunk."""
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+
+from msgspec import Struct
+
+from gateway.metering import Outcome, Record
+from gateway.relay.headers import EVENT_STREAM_HEADERS, is_event_stream, without_hop_by_hop
+from gateway.relay.sink import Headers, Sink
+from gateway.relay.sse import DONE, FRAMED_OBJECT_ENDS, EventScanner
+from gateway.relay.usage import normalise_error, usage_of
+from gateway.routing.attempts import Failed
+from gateway.upstream.connection import Connection
+from serving.errors import ApiError, EngineBroken, EngineTimeout, EngineUnreachable, Overloaded
+
+BUFFER_BYTES = 8 * 1024 * 1024  # an answer longer than this is passed on as it comes, and not metered
+RETRY_STATUSES = frozenset((429, 502, 503, 504))
+COMMENT = b": keep-alive\n\n"
+DONE_GRACE_S = 1.0  # an engine that keeps the connection open after [DONE] is not waited for
+
+
+class Patience(Struct, frozen=True):
+    """How long a relay waits; all in seconds. `comment_s`: between keep-alive comments, 0 for none."""
+
+    first_byte_s: float
+    idle_s: float
+    total_s: float
+    comment_s: float
+
+
+class Traits(Struct, frozen=True, gc=False):
+    """What is particular to one request's answer.
+
+    Attributes:
+        stream: the client asked for a stream.
+        strip_usage: the usage chunk was asked for by the gateway, and is not passed on.
+        openai_done: the stream has to end with `[DONE]`.
+    """
+
+    stream: bool
+    strip_usage: bool
+    openai_done: bool
+
+
+class Relay:
+    """Carries one request, over several attempts if need be. Implements the connection's `Listener` and the sink's
+    `Watcher`. `over` once the client has its answer or has gone.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_answer_bytes",
+        "_attempt",
+        "_comment_s",
+        "_connection",
+        "_extra",
+        "_frames",
+        "_frames_seen",
+        "_headers",
+        "_may_retry",
+        "_patience",
+        "_record",
+        "_scanner",
+        "_sent",
+        "_sent_s",
+        "_sink",
+        "_slow",
+        "_status",
+        "_through",
+        "_traits",
+        "_write_frame",
+        "over",
+    )
+
+    def __init__(self, sink: Sink, record: Record, patience: Patience, traits: Traits, extra: Headers) -> None:
+        self._sink = sink
+        self._record = record
+        self._patience = patience
+        self._traits = traits
+        self._extra = extra  # headers that the answer carries besides the engine's own
+        self._connection: Connection | None = None
+        self._attempt: asyncio.Future[Failed | None] | None = None
+        self._scanner: EventScanner | None = None
+        self._answer: list[bytes] = []
+        self._answer_bytes = 0
+        self._headers: Headers = []
+        self._status = 0
+        self._through = False  # the body is passed on as it comes, unread
+        self._frames = 0  # that went on as they came, an event each
+        self._frames_seen = 0  # of these, at the last check
+        self._write_frame: Callable[[bytes], object] | None = None
+        self._may_retry = True
+        self._slow = False
+        self._sent = False  # something of an answer has gone to the client
+        self._sent_s = 0.0
+        self._comment_s = record.start_s
+        self.over = False
+        sink.watch(self)
+
+    async def attempt(self, connection: Connection, head: bytes, body: bytes) -> Failed | None:
+        """Send a request; None when the relay is over, else why nothing has gone to the client.
+
+        An answer that says "not now" is a failure too, kept for the case that no other endpoint does better.
+        """
+        self._connection = connection
+        self._scanner = None
+        self._write_frame = None
+        self._answer = []
+        self._answer_bytes = 0
+        self._status = 0
+        self._sent_s = perf_counter()
+        attempt: asyncio.Future[Failed | None] = asyncio.get_running_loop().create_future()
+        self._attempt = attempt
+        connection.send(head, body, self)
+        return await attempt
+
+    # -- Listener --------------------------------------------------------------------------------------------------
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """The head is kept until there is a body to go with it: until then another engine can still answer."""
+        self._status = status
+        self._headers = without_hop_by_hop(headers)
+        if status == 200 and is_event_stream(headers):
+            self._scanner = EventScanner(strip_usage=self._traits.strip_usage)
+
+    def on_frame(self, raw: bytes) -> None:
+        """The usual case: an event in the middle of a stream goes on as it came.
+
+        What `sse.needs_look` asks is written out here, because this runs for every token: `find` costs half of `in`,
+        and a frame that ends with an object does not end with [DONE].
+        """
+        write = self._write_frame
+        if (
+            write is not None
+            and raw.endswith(FRAMED_OBJECT_ENDS)
+            and raw.find(b'_tokens"') < 0
+            and raw.find(b'"error"') < 0
+        ):
+            self._frames += 1
+            write(raw)
+        else:
+            self.on_body(raw[raw.index(b"\n") + 1 : -2])
+
+    def on_body(self, data: bytes) -> None:
+        """See Listener."""
+        scanner = self._scanner
+        if scanner is None:
+            self._collect(data)
+            return
+        out = scanner.feed(data)
+        if scanner.content:
+            self._record.last_s = now = perf_counter()
+            if not self._record.first_s:
+                self._record.first_s = now
+        if out:
+            self._write(out)
+        if scanner.error is not None:
+            self._broke_off(Outcome.ENGINE_ERROR, "stream_error")
+        self._write_frame = self._sink.frame_writer() if scanner.steady else None
+
+    def on_end(self) -> None:
+        """See Listener."""
+        self._connection = None
+        scanner = self._scanner
+        if scanner is None:
+            self._give_answer()
+            return
+        out = scanner.finish()
+        if not scanner.done and self._traits.openai_done:
+            out += DONE
+        if out:
+            self._write(out)
+        if scanner.error is not None:
+            self._broke_off(Outcome.ENGINE_ERROR, "stream_error")
+            return
+        self._finish_stream()
+
+    def on_lost(self, reason: str, *, fresh: bool) -> None:
+        """See Listener."""
+        self._connection = None
+        where = self._record.endpoint
+        if self._sent:
+            self._break_stream(
+                EngineBroken(f"The engine broke off in the middle of its answer: {reason}."),
+                Outcome.ENGINE_ERROR,
+            )
+            return
+        nothing_came = self._status == 0
+        kind = EngineUnreachable if nothing_came else EngineBroken
+        self._settle_attempt(
+            Failed(
+                kind(f"The engine at {where} dropped the request before it answered: {reason}."),
+                stale=not fresh and nothing_came,
+            )
+        )
+
+    # -- Watcher ---------------------------------------------------------------------------------------------------
+
+    def client_gone(self) -> None:
+        """See Watcher: the engine's connection is dropped at once, and so its work."""
+        if self.over:
+            return
+        self._record.outcome = Outcome.CLIENT_CLOSED
+        self._drop_connection()
+        self._finish()
+
+    def client_slow(self, *, slow: bool) -> None:
+        """See Watcher."""
+        self._slow = slow
+        if self._connection is not None:
+            transport = self._connection.transport
+            if slow:
+                transport.pause_reading()
+            else:
+                self._record.last_s = perf_counter()
+                transport.resume_reading()
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """Called a few times a second: time-outs and keep-alive comments. `now` on perf_counter's clock."""
+        if self.over:
+            return
+        record, patience = self._record, self._patience
+        if now - record.start_s > patience.total_s:
+            self._time_out(f"The answer took longer than {patience.total_s:g} s in all.")
+        elif record.first_s or self._through:
+            self._check_running(now)
+        elif self._attempt is not None and now - self._sent_s > patience.first_byte_s:
+            self._time_out(f"The engine gave no first byte within {patience.first_byte_s:g} s.")
+        elif self._traits.stream and patience.comment_s and now - self._comment_s >= patience.comment_s:
+            self._comment_s = now
+            self._keep_alive()
+
+    def _check_running(self, now: float) -> None:
+        if self._frames != self._frames_seen:
+            self._frames_seen = self._frames
+            self._record.last_s = now
+        idle_s = now - self._record.last_s
+        if self._scanner is not None and self._scanner.done and idle_s > DONE_GRACE_S:
+            self._drop_connection()
+            self._finish_stream()
+        elif idle_s > self._patience.idle_s:
+            if self._slow:
+                self._record.outcome = Outcome.CLIENT_CLOSED
+                self._drop_connection()
+                self._sink.abort()
+                self._finish()
+            else:
+                self._time_out(f"The engine fell silent for {self._patience.idle_s:g} s.")
+
+    def _keep_alive(self) -> None:
+        if not self._sink.started:
+            self._record.status = 200
+            self._sink.start(200, EVENT_STREAM_HEADERS + self._extra)
+        self._sink.data(COMMENT)
+
+    def _time_out(self, message: str) -> None:
+        self._drop_connection()
+        error = EngineTimeout(message)
+        if self._sent:
+            self._break_stream(error, Outcome.TIMEOUT)
+        else:
+            self._settle_attempt(Failed(error, elsewhere=False))
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def fail(self, error: ApiError, outcome: Outcome) -> None:
+        """Tell the client that there will be no answer: as an HTTP error, or in the stream if one has begun."""
+        if self.over:
+            return
+        if self._sink.started:
+            self._break_stream(error, outcome)
+            return
+        self._record.outcome = outcome
+        self._record.error_code = error.code
+        self._record.status = error.status
+        self._sink.respond(error.status, error_headers(error) + self._extra, error.body())
+        self._finish()
+
+    def pass_on(self) -> None:
+        """Give the client the kept answer of the last attempt, an engine's own "not now"."""
+        self._may_retry = False
+        self._give_answer()
+
+    def abandon(self, error: ApiError) -> None:
+        """The gateway itself gives up."""
+        self._drop_connection()
+        self.fail(error, Outcome.INTERNAL_ERROR)
+
+    def _write(self, data: bytes) -> None:
+        self._sent = True
+        if not self._sink.started:
+            self._record.status = self._status
+            self._sink.start(self._status, self._headers + self._extra)
+        self._sink.data(data)
+
+    def _collect(self, data: bytes) -> None:
+        if self._through:
+            self._record.last_s = perf_counter()
+            self._sink.data(data)
+            return
+        self._answer.append(data)
+        self._answer_bytes += len(data)
+        if self._answer_bytes > BUFFER_BYTES and not self._sink.started:
+            self._through = True
+            self._record.last_s = perf_counter()
+            self._write(b"".join(self._answer))
+            self._answer = []
+
+    def _give_answer(self) -> None:
+        """A whole answer, not a stream of events, has come."""
+        if self._through:
+            self._finish_stream()
+            return
+        body = b"".join(self._answer)
+        if self._may_retry and self._status in RETRY_STATUSES:
+            error = Overloaded(f"The engine answered {self._status}.")
+            self._settle_attempt(Failed(error, answered=True))
+            return
+        record = self._record
+        if self._status >= 400:
+            record.outcome = outcome_of(self._status)
+            record.error_code = f"engine_{self._status}"
+        elif (usage := usage_of(body)) is not None:
+            record.tokens_in, record.tokens_out = usage.tokens_in, usage.tokens_out
+        if self._sink.started:  # with a keep-alive comment: the status is out of reach
+            self._give_late_answer(body)
+            return
+        record.status = self._status
+        self._sink.respond(self._status, self._headers + self._extra, body)
+        self._finish()
+
+    def _give_late_answer(self, body: bytes) -> None:
+        if self._status >= 400:
+            self._sink.data(b"data: %b\n\n%b" % (normalise_error(body), DONE))
+        else:
+            self._sink.data(b"data: %b\n\n%b" % (b" ".join(body.split(b"\n")), DONE))
+        self._finish_stream()
+
+    def _break_stream(self, error: ApiError, outcome: Outcome) -> None:
+        self._record.outcome = outcome
+        self._record.error_code = error.code
+        if self._through:
+            self._sink.abort()
+        else:
+            self._sink.data(b"data: %b\n\n%b" % (error.body(), DONE))
+            self._sink.end()
+        self._account()
+        self._finish()
+
+    def _broke_off(self, outcome: Outcome, code: str) -> None:
+        """The engine has said in the stream that it failed, and the client has been told."""
+        self._record.outcome = outcome
+        self._record.error_code = code
+        self._drop_connection()
+        self._finish_stream()
+
+    def _finish_stream(self) -> None:
+        if not self._sink.started:
+            self._record.status = self._status
+            self._sink.start(self._status, self._headers + self._extra)
+        self._sink.end()
+        self._account()
+        self._finish()
+
+    def _account(self) -> None:
+        scanner, record = self._scanner, self._record
+        if scanner is not None:
+            record.events = scanner.events + self._frames
+            if scanner.usage is not None:
+                record.tokens_in, record.tokens_out = scanner.usage.tokens_in, scanner.usage.tokens_out
+
+    def _finish(self) -> None:
+        self.over = True
+        if self._record.outcome is None:
+            self._record.outcome = Outcome.OK
+        if self._record.outcome is Outcome.CLIENT_CLOSED:
+            self._account()
+        self._settle_attempt(None)
+
+    def _settle_attempt(self, result: Failed | None) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None and not attempt.done():
+            attempt.set_result(result)
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+
+def outcome_of(status: int) -> Outcome:
+    """Pure. The outcome word for an error status that an engine gave."""
+    if status == 429:
+        return Outcome.OVERLOADED
+    if status == 504:
+        return Outcome.TIMEOUT
+    return Outcome.CLIENT_ERROR if status < 500 else Outcome.ENGINE_ERROR
+
+
+def error_headers(error: ApiError) -> Headers:
+    """Pure. The headers of an error answer."""
+    headers = [(b"content-type", b"application/json")]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    return headers

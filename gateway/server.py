@@ -1,0 +1,199 @@
+"""Wiring: the gateway under uvicorn, as a process of its own or inside another's event loop."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from gateway.app import GatewayApp
+from gateway.config import GatewaySettings
+from gateway.protocol import SpliceProtocol
+from serving.routes import RouteTable
+
+BACKLOG = 4096
+HEAD_CHECK_S = 1.0
+GC_ALLOCATIONS = 10_000
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to whoever runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn would take the process's signals."""
+        yield
+
+
+class GatewayServer:
+    """A gateway that listens.
+
+    Args:
+        settings: checked settings.
+        routes: what to serve; None for the settings' own models.
+        write_log: see GatewayApp.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        routes: RouteTable | None = None,
+        *,
+        write_log: Callable[[bytes], Any] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.app = GatewayApp(settings, routes, write_log=write_log)
+        self._server: _Uvicorn | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self.port = settings.port
+
+    @property
+    def url(self) -> str:
+        """Where it is reached; with the port it got, where 0 was asked for."""
+        host = self.settings.host
+        shown = "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else host  # noqa: S104 - shown only
+        return f"http://{f'[{shown}]' if ':' in shown and not shown.startswith('[') else shown}:{self.port}"
+
+    def set_routes(self, table: RouteTable) -> None:
+        """Serve this table from now on."""
+        self.app.set_routes(table)
+
+    async def start(self) -> None:
+        """Listen; returns when requests are served.
+
+        Raises:
+            OSError: the address cannot be had; says which.
+        """
+        listener = self._bind()
+        self.port = listener.getsockname()[1]
+        timeouts = self.settings.timeouts
+        protocol = type("BoundProtocol", (SpliceProtocol,), {"head_bytes": self.settings.limits.header_bytes})
+        config = uvicorn.Config(
+            self.app,
+            http=protocol,
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=max(1, round(timeouts.keep_alive_s)),
+            timeout_graceful_shutdown=max(0, round(timeouts.drain_s)),
+        )
+        self._server = server = _Uvicorn(config)
+        self._task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            if self._task.done():
+                await self._task
+                raise OSError(f"the gateway did not start on {self.settings.host}:{self.port}")
+            await asyncio.sleep(0.005)
+        self._watch = asyncio.create_task(self._watch_heads(server))
+
+    async def wait_closed(self) -> None:
+        """Until it has stopped."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def stop(self, drain_s: float | None = None) -> None:
+        """Stop listening, let running requests finish for up to `drain_s` seconds (settings' own if None), close."""
+        server, task = self._server, self._task
+        if server is None or task is None:
+            return
+        self.app.draining = True
+        if drain_s is not None:
+            server.config.timeout_graceful_shutdown = max(0, round(drain_s))
+        server.should_exit = True
+        await task
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        self._server = self._task = self._watch = None
+
+    def close_now(self) -> None:
+        """Do not wait for running requests any longer."""
+        if self._server is not None:
+            self._server.should_exit = self._server.force_exit = True
+
+    async def serve_until_signal(self) -> None:
+        """Stop on SIGINT or SIGTERM, after the requests that run; on a second one, at once."""
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
+
+        def on_signal() -> None:
+            if asked.is_set():
+                self.close_now()
+            asked.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal)
+        await asked.wait()
+        await self.stop()
+
+    def _bind(self) -> socket.socket:
+        host, port = self.settings.host, self.settings.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+        except OSError as error:
+            listener.close()
+            raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
+        return listener
+
+    async def _watch_heads(self, server: _Uvicorn) -> None:
+        """End connections whose request head trickles in."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(HEAD_CHECK_S)
+            now = loop.time()
+            for connection in tuple(server.server_state.connections):
+                if isinstance(connection, SpliceProtocol) and connection.head_overdue(
+                    now, self.settings.timeouts.body_s
+                ):
+                    connection.refuse_slow_head()
+
+
+def run(settings: GatewaySettings) -> None:
+    """Run a gateway until SIGINT or SIGTERM; a second signal does not wait for running requests.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    logging.basicConfig(level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(settings))
+
+
+async def _run(settings: GatewaySettings) -> None:
+    server = GatewayServer(settings)
+    await server.start()
+    spare_the_collector()
+    logging.getLogger(__name__).info("serving on %s", server.url)
+    await server.serve_until_signal()
+
+
+def spare_the_collector() -> None:
+    """Leave what has been made so far out of garbage collection, and collect less often.
+
+    A request makes no reference cycles, so the collector finds nothing, yet would walk the imported modules each time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS, 20, 20)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

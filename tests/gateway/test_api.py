@@ -28,11 +28,7 @@ from serving.routes import Route, RouteTable
 OPENAI_POSTS = ("chat/completions", "completions", "embeddings", "rerank", "responses")
 DOCUMENTED = {
     *((f"{prefix}/{path}", "post") for prefix in ("/v1", "/openai/v1") for path in OPENAI_POSTS),
-    *(
-        (f"{prefix}/{path}", "get")
-        for prefix in ("/v1", "/openai/v1")
-        for path in ("models", "models/{model}")
-    ),
+    *((f"{prefix}/{path}", "get") for prefix in ("/v1", "/openai/v1") for path in ("models", "models/{model}")),
     ("/v2/models/{model}/generate", "post"),
     ("/v2/models/{model}/generate_stream", "post"),
     ("/v2/models/{model}/versions/{version}/generate", "post"),
@@ -106,7 +102,8 @@ async def ask(app: FastAPI, method: str, path: str, **options: Any) -> httpx.Res
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return json.loads(json.dumps(build().openapi()))
+    found: dict[str, Any] = json.loads(json.dumps(build().openapi()))
+    return found
 
 
 # The document
@@ -213,9 +210,7 @@ def test_shapes_allow_what_they_do_not_know(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("name", "fields"), OPENAI_FIELDS.items())
-def test_the_parameters_of_openai_clients_are_described(
-    document: dict[str, Any], name: str, fields: str
-) -> None:
+def test_the_parameters_of_openai_clients_are_described(document: dict[str, Any], name: str, fields: str) -> None:
     assert set(fields.split()) <= set(document["components"]["schemas"][name]["properties"])
 
 
@@ -272,6 +267,14 @@ def test_the_page_shows_text_as_text(document: dict[str, Any]) -> None:
     page = Page(render(changed))
     assert not page.fetched
     assert not page.open
+
+
+async def test_document_and_page_are_made_once() -> None:
+    app = build()
+    for path in ("/docs", "/openapi.json"):
+        first = await ask(app, "GET", path)
+        assert (await ask(app, "GET", path)).content == first.content
+    assert app.openapi() is app.openapi()
 
 
 async def test_the_documentation_can_be_left_out() -> None:
@@ -384,9 +387,7 @@ async def test_not_ready() -> None:
 # Paths and methods that are not there
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/chat", "/v1/chat/completions/", "/admin", "/%00", "/" + "x" * 5000]
-)
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/chat", "/v1/chat/completions/", "/admin", "/%00", "/" + "x" * 5000])
 async def test_unknown_paths(path: str) -> None:
     answer = await ask(build(), "POST", path)
     assert answer.status_code == 404
@@ -487,9 +488,7 @@ async def test_preflights(path: str) -> None:
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == PAGE
     assert answer.headers["access-control-allow-headers"] == "authorization, content-type"
-    refused = await ask(
-        build(cors=CORS), "OPTIONS", path, headers={**PREFLIGHT, "Origin": "https://x.example"}
-    )
+    refused = await ask(build(cors=CORS), "OPTIONS", path, headers={**PREFLIGHT, "Origin": "https://x.example"})
     assert refused.status_code == 403
 
 

@@ -78,9 +78,7 @@ class EndpointSettings(_Section):
         if self.api_key_env is not None:
             key = environ.get(self.api_key_env)
             if not key:
-                raise SettingsError(
-                    f"endpoint {self.url}: environment variable {self.api_key_env} is not set"
-                )
+                raise SettingsError(f"endpoint {self.url}: environment variable {self.api_key_env} is not set")
         try:
             return Endpoint(self.url, self.model, None if key is None else header_text(key))
         except ValueError as error:
@@ -196,9 +194,7 @@ class GatewaySettings(_Section):
         for model in self.models:
             for name in (model.name, *model.aliases):
                 if name in seen:
-                    raise ValueError(
-                        f"model name {name!r} is used twice in models; names and aliases must differ"
-                    )
+                    raise ValueError(f"model name {name!r} is used twice in models; names and aliases must differ")
                 seen.add(name)
         return self
 

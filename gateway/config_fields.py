@@ -17,9 +17,7 @@ def model_name(name: str) -> str:
         ValueError: not a name that a URL path and a metrics label can both carry.
     """
     if not MODEL_NAME.fullmatch(name):
-        raise ValueError(
-            "a model name is up to 255 letters, digits and _ . / : @ + ~ -, a letter or digit first"
-        )
+        raise ValueError("a model name is up to 255 letters, digits and _ . / : @ + ~ -, a letter or digit first")
     return name
 
 
@@ -41,9 +39,7 @@ def origin(text: str) -> str:
         ValueError: not an origin, nor `*`.
     """
     if text != "*" and not ORIGIN.fullmatch(text):
-        raise ValueError(
-            "an origin is SCHEME://HOST[:PORT] in lower case and without a slash at its end, or *"
-        )
+        raise ValueError("an origin is SCHEME://HOST[:PORT] in lower case and without a slash at its end, or *")
     return text
 
 

@@ -47,9 +47,7 @@ class _Choice(Struct):
     text: str = ""
     index: int = 0
     finish_reason: str | None = None
-    stop_reason: str | int | None = (
-        None  # vLLM: the stop string or token that was hit, None at the end of text
-    )
+    stop_reason: str | int | None = None  # vLLM: the stop string or token that was hit, None at the end of text
     logprobs: _Logprobs | None = None
     token_ids: list[int] | None = None  # vLLM, for `return_token_ids`
 
@@ -83,9 +81,7 @@ def to_completion(body: bytes, model: str, *, stream: bool) -> bytes:
     fields_given: dict[str, Raw] = _decode(_fields_decoder, raw, "parameters")
     given = {name: value for name, value in fields_given.items() if bytes(value) != b"null"}
     for name in given.keys() & RESERVED.keys():
-        raise InvalidInput(
-            f"'parameters.{name}' may not be set: {RESERVED[name]}.", param=f"parameters.{name}"
-        )
+        raise InvalidInput(f"'parameters.{name}' may not be set: {RESERVED[name]}.", param=f"parameters.{name}")
     given.pop("details", None)
     fields: dict[str, Any] = {"model": model, "prompt": request.text_input, "max_tokens": DEFAULT_MAX_TOKENS}
     if known.details:
@@ -215,14 +211,10 @@ class StreamTranslator:
             # A chunk of nothing (some engines open with one) is no frame.
             return self._one(choice.text, details) if choice.text or details else b""
         texts = [t.text for t in tokens]
-        if (
-            "".join(texts) != choice.text
-        ):  # part of a character, or a mark that is not in the text: no clean cut
+        if "".join(texts) != choice.text:  # part of a character, or a mark that is not in the text: no clean cut
             texts = [choice.text, *[""] * (len(tokens) - 1)]
         ends = [*[None] * (len(tokens) - 1), finish]
-        return b"".join(
-            self._one(x, StreamDetails(e, t)) for x, t, e in zip(texts, tokens, ends, strict=True)
-        )
+        return b"".join(self._one(x, StreamDetails(e, t)) for x, t, e in zip(texts, tokens, ends, strict=True))
 
     def _one(self, text: str, details: StreamDetails | None) -> bytes:
         return _frame(GenerateStreamResponse(text, self._model, self._version, details))

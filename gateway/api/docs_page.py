@@ -83,9 +83,7 @@ def _content(content: Json) -> str:
     parts: list[str] = []
     for media_type, body in content.items():
         schema = body["schema"]
-        parts.append(
-            f"<p><code>{media_type}</code> {_kind(schema)} {_inline(schema.get('description', ''))}</p>"
-        )
+        parts.append(f"<p><code>{media_type}</code> {_kind(schema)} {_inline(schema.get('description', ''))}</p>")
         parts += [_example(name, example["value"]) for name, example in body.get("examples", {}).items()]
     return "".join(parts)
 

@@ -100,9 +100,7 @@ def documented(errors: Iterable[ApiError], *, oip: bool = False) -> dict[int | s
     for error in errors:
         status, body = error_body(error) if oip else (error.status, error.body())
         entry = found.setdefault(status, _entry(MEANINGS[status], oip))
-        entry["content"]["application/json"]["examples"][error.code or error.type] = {
-            "value": json.loads(body)
-        }
+        entry["content"]["application/json"]["examples"][error.code or error.type] = {"value": json.loads(body)}
         if error.retry_after_s is not None:
             entry["headers"] = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
     return dict(sorted(found.items())) | {"default": _entry("Any other error.", oip, examples=False)}

@@ -73,9 +73,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "object": "chat.completion.chunk",
             "created": _CREATED,
             "model": "demo",
-            "choices": [
-                {"index": 0, "delta": {"role": "assistant", "content": "Pen"}, "finish_reason": None}
-            ],
+            "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Pen"}, "finish_reason": None}],
         },
         "usage": {
             "id": _CHAT,
@@ -145,17 +143,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                     "id": "msg_6512bd43d9caa6e0",
                     "role": "assistant",
                     "status": "completed",
-                    "content": [
-                        {"type": "output_text", "text": "A gateway for language models.", "annotations": []}
-                    ],
+                    "content": [{"type": "output_text", "text": "A gateway for language models.", "annotations": []}],
                 }
             ],
             "usage": {"input_tokens": 14, "output_tokens": 7, "total_tokens": 21},
         }
     },
-    "ResponseEvent": {
-        "delta": {"type": "response.output_text.delta", "sequence_number": 4, "delta": "A gateway"}
-    },
+    "ResponseEvent": {"delta": {"type": "response.output_text.delta", "sequence_number": 4, "delta": "A gateway"}},
     "GenerateRequest": {
         "simple": {"text_input": "A penstock is"},
         "details": {

@@ -95,10 +95,7 @@ def responses_of(operation: Operation, *, oip: bool) -> dict[int | str, dict[str
 
 def extra_of(operation: Operation, path_parameters: tuple[str, ...] = ()) -> dict[str, Any]:
     """Pure. The parts of an inference operation that FastAPI cannot see: body, parameters, security."""
-    in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in path_parameters
-    ]
+    in_path = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in path_parameters]
     in_header = [{"$ref": f"#/components/parameters/{name}"} for name in REQUEST_HEADERS]
     return {
         "requestBody": {"required": True, "content": json_content(operation.request)},

@@ -27,9 +27,7 @@ def add_models(app: FastAPI, ports: ApiPorts) -> None:
 
     async def model(request: Request) -> Response:
         check_key(request)
-        return Response(
-            show_model(request.path_params["model"], ports.routes()), media_type="application/json"
-        )
+        return Response(show_model(request.path_params["model"], ports.routes()), media_type="application/json")
 
     in_path = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
     for prefix in OPENAI_PREFIXES:

@@ -42,9 +42,7 @@ def asked(origin: bytes | None, method: bytes = b"POST", headers: bytes | None =
         (ANY_WITH, None, (VARY,)),
     ],
 )
-def test_what_is_added_to_an_answer(
-    policy: CorsPolicy, origin: bytes | None, headers: tuple[Header, ...]
-) -> None:
+def test_what_is_added_to_an_answer(policy: CorsPolicy, origin: bytes | None, headers: tuple[Header, ...]) -> None:
     assert cors_headers(policy, origin) == headers
 
 

@@ -244,9 +244,7 @@ def test_a_mark_that_was_written_out_is_no_special_token() -> None:
     assert answered(body)["details"]["logprobs"][0]["special"] is False
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'"x"', b"{}", b'{"choices": []}', b'{"choices": [{"text": 3}]}']
-)
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"{}", b'{"choices": []}', b'{"choices": [{"text": 3}]}'])
 def test_what_is_no_completion(body: bytes) -> None:
     with pytest.raises(EngineBroken):
         from_completion(body, "m")
@@ -418,9 +416,7 @@ def test_the_text_of_an_engine_error(body: bytes, message: str) -> None:
 def test_the_shapes_are_what_is_documented() -> None:
     """What is sent decodes strictly into the shapes of the vocabulary."""
     logprobs = {"tokens": [" a"], "token_logprobs": [-1]}
-    whole = msgspec.json.decode(
-        from_completion(completion(" a", logprobs=logprobs), "m"), type=GenerateResponse
-    )
+    whole = msgspec.json.decode(from_completion(completion(" a", logprobs=logprobs), "m"), type=GenerateResponse)
     assert whole.details is not None
     frame = StreamTranslator("m").event(completion(" a", logprobs=logprobs))
     part = msgspec.json.decode(frame[6:-2], type=GenerateStreamResponse)

@@ -184,9 +184,7 @@ class ChatChoice(Shape):
 
     index: int
     message: Message
-    finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] | str | None = (
-        None
-    )
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] | str | None = None
     logprobs: ChatLogprobs | None = None
 
 

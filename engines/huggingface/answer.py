@@ -127,13 +127,9 @@ class Answer:
         """The answer as one JSON object."""
         form = self._form
         if form.chat:
-            return _json(
-                ChatCompletion(form.id, form.created, form.model, list(self._chat_choices()), self.usage)
-            )
+            return _json(ChatCompletion(form.id, form.created, form.model, list(self._chat_choices()), self.usage))
         choices = [
-            CompletionChoice(
-                number, "".join(c.texts), self._completion_logprobs(c.scored, 0), c.finish_reason
-            )
+            CompletionChoice(number, "".join(c.texts), self._completion_logprobs(c.scored, 0), c.finish_reason)
             for number, c in enumerate(self._choices)
         ]
         return _json(Completion(form.id, form.created, form.model, choices, self.usage))
@@ -195,7 +191,9 @@ class Answer:
         choice.texts.append(text)
         return encoded
 
-    def _completion_logprobs(self, scored: Sequence[tuple[int, TokenScores | None]], offset: int) -> object:
+    def _completion_logprobs(
+        self, scored: Sequence[tuple[int, TokenScores | None]], offset: int
+    ) -> CompletionLogprobs | None:
         top = self._form.logprobs
         return None if top is None else completion_logprobs(scored, top, self._form.prompter, offset)
 

@@ -106,9 +106,7 @@ def error_response(error: ApiError) -> Response:
 async def _respond(request: Request, start: Callable[[bytes], Started]) -> Response:
     started = start(await request.body())
     if started.stream:
-        return EventSourceResponse(
-            _events(started), ping=_PING_S, sep="\n", headers={"Cache-Control": "no-cache"}
-        )
+        return EventSourceResponse(_events(started), ping=_PING_S, sep="\n", headers={"Cache-Control": "no-cache"})
     with started.ticket:
         body = await _unless_gone(request, _whole(started))
     # Nobody reads the answer to a client that has hung up.

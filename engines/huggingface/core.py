@@ -12,10 +12,11 @@ from engines.huggingface.sampler import sample, score
 class TorchCore:
     """What the engine steps on. One thread owns it."""
 
-    def __init__(self, runner: Runner, cache: KvCache) -> None:
+    def __init__(self, runner: Runner, cache: KvCache, pass_tokens: int) -> None:
         self._runner = runner
         self._cache = cache
         self.limits: Limits = cache.limits
+        self.pass_tokens = pass_tokens
 
     def reserve(self, rows: int, tokens: int) -> None:
         """Room in the cache for `rows` sequences, the longest of `tokens`."""
@@ -32,9 +33,7 @@ class TorchCore:
         with torch.inference_mode():
             return sample(self._runner.decode(tokens, positions), rows)
 
-    def prefill(
-        self, first: int, chunks: list[list[int]], start: int, rows: list[RowState | None]
-    ) -> Sampled:
+    def prefill(self, first: int, chunks: list[list[int]], start: int, rows: list[RowState | None]) -> Sampled:
         """Prompt chunks for rows from `first` on; a token for those with a state, 0 for the others."""
         done = [row for row in rows if row is not None]
         with torch.inference_mode():

@@ -48,9 +48,7 @@ def describe(app: FastAPI) -> None:
             app.openapi_schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
             schemas = app.openapi_schema.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(
-                schema_of(
-                    *_ANSWERS, ChatCompletion, ChatCompletionChunk, Completion, ModelList, ErrorEnvelope
-                )
+                schema_of(*_ANSWERS, ChatCompletion, ChatCompletionChunk, Completion, ModelList, ErrorEnvelope)
             )
         return app.openapi_schema
 

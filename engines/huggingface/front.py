@@ -11,7 +11,8 @@ from enum import Enum
 from itertools import count
 from time import perf_counter
 
-from engines.huggingface.engine import Core, Engine, Produced
+from engines.huggingface.batch import Core
+from engines.huggingface.engine import Engine, Produced
 from engines.huggingface.loaded import Loaded
 from engines.huggingface.metrics import Metrics
 from engines.huggingface.params import SamplingParams
@@ -34,9 +35,7 @@ class State(Enum):
 class Front:
     """Everything the HTTP routes need. Create it on the running event loop, then `start`."""
 
-    def __init__(
-        self, load: Callable[[], Loaded], max_batch: int, max_queue: int, prefill_tokens: int
-    ) -> None:
+    def __init__(self, load: Callable[[], Loaded], max_batch: int, max_queue: int, prefill_tokens: int) -> None:
         self.state = State.LOADING
         self.error: Exception | None = None
         self.metrics = Metrics()
@@ -112,9 +111,7 @@ class Front:
             which, choice = divmod(number, n)
             self._tickets[key] = ticket
             self._engine.submit(
-                Sequence(
-                    key, prompts[which], params[which], decoder, self._loaded.eos, choice, ticket.arrived_s
-                )
+                Sequence(key, prompts[which], params[which], decoder, self._loaded.eos, choice, ticket.arrived_s)
             )
         self._idle.clear()
         self.metrics.prompt_tokens.inc(ticket.prompt_tokens)

@@ -94,6 +94,4 @@ def check_model(asked: str, served: str) -> None:
         UnknownModel: it is another one.
     """
     if asked != served:
-        raise UnknownModel(
-            f"the model {asked!r} does not exist here; this engine serves {served!r}", param="model"
-        )
+        raise UnknownModel(f"the model {asked!r} does not exist here; this engine serves {served!r}", param="model")

@@ -37,9 +37,7 @@ class KvView:
         self._rows = torch.arange(at.shape[0], device=at.device).unsqueeze(1)
         self._at = at
 
-    def update(
-        self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Store the new keys and values of one layer; returns all of it."""
         all_keys, all_values = self._keys_values[2 * layer], self._keys_values[2 * layer + 1]
         # Indexing (rows, :, positions) puts the indexed axes first, hence the transposition.
@@ -74,9 +72,7 @@ class KvCache:
             old, self._tensors = self._tensors, []
             for number, (heads, dim) in enumerate(self._dims()):
                 # Zeros, not garbage: a masked NaN still poisons a softmax-weighted sum.
-                new = torch.zeros(
-                    wanted.rows, heads, wanted.tokens, dim, dtype=self._dtype, device=self._device
-                )
+                new = torch.zeros(wanted.rows, heads, wanted.tokens, dim, dtype=self._dtype, device=self._device)
                 if old:
                     new[: kept.rows, :, : kept.tokens] = old[number][: kept.rows, :, : kept.tokens]
                     old[number] = new

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from engines.huggingface.engine import Core
+from engines.huggingface.batch import Core
 
 
 class LoadError(Exception):

@@ -31,12 +31,8 @@ class Metrics:
         self.refused = counter("requests_refused", "Requests refused because the queue was full.")
         self.ttft = histogram("time_to_first_token_seconds", "From request accepted to first token.", _TTFT_S)
         self.gap = histogram("inter_token_latency_seconds", "Between two tokens of a sequence.", _GAP_S)
-        self.whole = histogram(
-            "e2e_request_latency_seconds", "From request accepted to last token.", _WHOLE_S
-        )
-        self.queued = histogram(
-            "request_queue_time_seconds", "From request accepted to joining a batch.", _TTFT_S
-        )
+        self.whole = histogram("e2e_request_latency_seconds", "From request accepted to last token.", _WHOLE_S)
+        self.queued = histogram("request_queue_time_seconds", "From request accepted to joining a batch.", _TTFT_S)
 
     def watch(self, load: Load) -> None:
         """Report this load whenever metrics are read."""
@@ -45,12 +41,8 @@ class Metrics:
             return Gauge(f"penstock_engine_{name}", what, registry=self.registry)
 
         gauge("requests_running", "Sequences in the batch.").set_function(lambda: load.running)
-        gauge("requests_waiting", "Sequences waiting for a place in the batch.").set_function(
-            lambda: load.waiting
-        )
-        gauge("kv_cache_usage", "Share of the key/value cache in use, 0 to 1.").set_function(
-            lambda: load.kv_usage
-        )
+        gauge("requests_waiting", "Sequences waiting for a place in the batch.").set_function(lambda: load.waiting)
+        gauge("kv_cache_usage", "Share of the key/value cache in use, 0 to 1.").set_function(lambda: load.kv_usage)
         gauge("preempted", "Sequences put back to wait since the start.").set_function(lambda: load.preempted)
 
     def produced(self, ticket: Ticket, key: int, delta: Delta, at_s: float) -> None:

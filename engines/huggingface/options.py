@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--kv_cache_tokens", type=_within(0), default=0, help="size of the cache; 0: what memory allows")
     threads = _within(0)(os.environ.get("PENSTOCK_ENGINE_THREADS", "0"))
-    add("--threads", type=_within(0), default=threads, help="CPU threads; 0: one per core")
+    add("--threads", type=_within(0), default=threads, help="CPU threads; 0: by the model's size")
     add("--no_trace", action="store_true", help="never record the model's forward pass as a graph")
     add(
         "--drain_timeout",

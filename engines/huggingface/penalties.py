@@ -30,9 +30,7 @@ def _penalise(logits: Tensor, rows: Sequence[tuple[int, Adjustment]]) -> None:
     sizes = torch.tensor([len(a.counts) for _, a in rows], device=logits.device)
     at = torch.tensor([n for n, _ in rows], device=logits.device).repeat_interleave(sizes)
     tokens = torch.tensor([t for _, a in rows for t in a.counts], device=logits.device)
-    counts = torch.tensor(
-        [c for _, a in rows for c in a.counts.values()], dtype=logits.dtype, device=logits.device
-    )
+    counts = torch.tensor([c for _, a in rows for c in a.counts.values()], dtype=logits.dtype, device=logits.device)
 
     def each(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=logits.dtype, device=logits.device).repeat_interleave(sizes)

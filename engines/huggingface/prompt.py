@@ -18,9 +18,11 @@ class Prompter:
         self._tokenizer = tokenizer
         # The Rust tokenizer behind a fast one does the same as its wrapper, several times faster.
         self.decoder: Any = getattr(tokenizer, "backend_tokenizer", None) or tokenizer
-        self._bytes_of = (
-            _byte_alphabet() if _BYTE_LEVEL in repr(getattr(self.decoder, "decoder", "")) else None
-        )
+        if self.decoder is not tokenizer:
+            # What a tokenizer file may have set for training would cut or fill prompts here.
+            self.decoder.no_truncation()
+            self.decoder.no_padding()
+        self._bytes_of = _byte_alphabet() if _BYTE_LEVEL in repr(getattr(self.decoder, "decoder", "")) else None
 
     def chat(self, request: ChatCompletionRequest) -> list[int]:
         """The token ids of a conversation, ready for the answer.
@@ -33,9 +35,7 @@ class Prompter:
         """
         messages = [_as_template_sees(message, n) for n, message in enumerate(request.messages)]
         go_on = bool(request.continue_final_message)
-        prompt = request.add_generation_prompt is True or (
-            request.add_generation_prompt is None and not go_on
-        )
+        prompt = request.add_generation_prompt is True or (request.add_generation_prompt is None and not go_on)
         if go_on and prompt:
             raise InvalidRequest(
                 "continue_final_message and add_generation_prompt cannot both be true: an answer is either "
@@ -54,7 +54,10 @@ class Prompter:
 
     def encode(self, text: str, special: bool) -> list[int]:
         """Token ids of `text`."""
-        found: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]
+        if self.decoder is self._tokenizer:
+            found: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]
+        else:
+            found = self.decoder.encode(text, add_special_tokens=special).ids
         return found
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -90,9 +93,7 @@ class Prompter:
                 **(request.chat_template_kwargs or {}),
             )
         except (TemplateError, ValueError, TypeError, KeyError) as error:
-            raise InvalidRequest(
-                f"messages do not fit the model's chat template: {error}", param="messages"
-            ) from error
+            raise InvalidRequest(f"messages do not fit the model's chat template: {error}", param="messages") from error
         return text
 
     def _continued(self, messages: list[dict[str, Any]], request: ChatCompletionRequest) -> list[int]:

@@ -68,9 +68,7 @@ def _refusal(message: str, body: Any) -> ApiError:
         try:
             value = value[step]
         except (KeyError, IndexError, TypeError):
-            return InvalidRequest(
-                f"{found.group(1).lstrip('.')}: {complaint}", param=found.group(1).lstrip(".")
-            )
+            return InvalidRequest(f"{found.group(1).lstrip('.')}: {complaint}", param=found.group(1).lstrip("."))
     param = found.group(1).lstrip(".")
     shown = repr(value)
     shown = shown if len(shown) <= _LONGEST_VALUE else shown[:_LONGEST_VALUE] + "..."
@@ -104,9 +102,7 @@ def completion_params(request: CompletionRequest, prompt_tokens: int, bounds: Bo
     if request.suffix:
         raise InvalidRequest(f"suffix is {request.suffix!r}: inserting text is not supported", param="suffix")
     if request.best_of is not None and request.best_of != (request.n or 1):
-        raise InvalidRequest(
-            f"best_of is {request.best_of}: only the value of n is supported", param="best_of"
-        )
+        raise InvalidRequest(f"best_of is {request.best_of}: only the value of n is supported", param="best_of")
     wanted = 16 if request.max_tokens is None else request.max_tokens
     if wanted == 0 and not request.echo:
         raise InvalidRequest("max_tokens is 0: expected at least 1, or echo to be true", param="max_tokens")
@@ -179,9 +175,7 @@ def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
     if len(stops) > _MOST_STOPS:
         raise InvalidRequest(f"stop has {len(stops)} strings: expected at most {_MOST_STOPS}", param="stop")
     if "" in stops and stop != "":
-        raise InvalidRequest(
-            "stop has an empty string: expected strings of one character or more", param="stop"
-        )
+        raise InvalidRequest("stop has an empty string: expected strings of one character or more", param="stop")
     return tuple(s for s in stops if s)
 
 

@@ -47,8 +47,7 @@ class Plan:
 
 
 def schedule(running: Sequence[Row], waiting: Sequence[Row], limits: Limits, prefill_tokens: int) -> Plan:
-    """Pure. The next step for these rows; `prefill_tokens` bounds the prompt tokens (padding included) it
-    may work on.
+    """Pure. The next step for these rows; `prefill_tokens` bounds the prompt tokens it may work on.
 
     Raises:
         ValueError: a single sequence is longer than the cache; the front refuses such prompts.
@@ -86,27 +85,39 @@ def _admit(
 ) -> tuple[tuple[int, ...], int, tuple[str, ...]]:
     """Chunk sizes of the waiting sequences that join, the longest row then, and why no more did."""
     chunks: list[int] = []
-    width = 0
     for row in waiting:
-        chunk = min(row.known_tokens, left_tokens)
-        # Rows are padded to the widest, and padding costs as much as tokens do.
-        wider = max(width, chunk)
-        if chunks and (chunk < row.known_tokens or wider * (len(chunks) + 1) > left_tokens):
+        if rows >= limits.max_rows:
+            return tuple(chunks), longest, (f"all {limits.max_rows} rows are taken",)
+        if left_tokens <= 0:
             return tuple(chunks), longest, ("the step's prefill tokens are spent",)
-        if chunk <= 0:
-            return (), longest, ("the step's prefill tokens are spent",)
         # One block to spare, or what joins now would push something out a few steps later.
         spare = BLOCK_TOKENS if rows else 0
         tokens = max(longest, row.known_tokens)
-        if rows >= limits.max_rows:
-            return tuple(chunks), longest, (f"all {limits.max_rows} rows are taken",)
         if not fits(rows + 1, min(tokens + spare, limits.context_tokens), limits):
             return tuple(chunks), longest, ("the key/value cache has no room for the next sequence",)
+        chunk = min(row.known_tokens, left_tokens)
         chunks.append(chunk)
-        rows, width, longest = rows + 1, wider, tokens
-        if chunk < row.known_tokens:
-            break
+        rows, longest, left_tokens = rows + 1, tokens, left_tokens - chunk
     return tuple(chunks), longest, ()
+
+
+def passes(sizes: Sequence[int], pass_tokens: int) -> tuple[int, ...]:
+    """Pure. How many of these prompt chunks go through the model together, pass by pass.
+
+    Chunks in one pass are padded to its longest. A further pass is worth it once the padding it saves is
+    more than `pass_tokens`, the tokens that could be worked on in the time a pass takes by itself. Sizes
+    come best in order.
+    """
+    groups: list[int] = []
+    count = total = width = 0
+    for size in sizes:
+        wider = max(width, size)
+        if count and wider * (count + 1) - (total + size) > pass_tokens:
+            groups.append(count)
+            count = total = 0
+            wider = size
+        count, total, width = count + 1, total + size, wider
+    return (*groups, count) if count else ()
 
 
 def compact(kept: Sequence[bool], partial_last: bool) -> tuple[tuple[int, int], ...]:

@@ -88,6 +88,11 @@ class Sequence:
         draw = 0.0 if self.params.greedy else self._random.random()
         return RowState(self.params, draw, self._adjustment)
 
+    def scored_prompt(self, start: int, scores: list[TokenScores]) -> None:
+        """Take the scores of what follows the prompt tokens from `start` on. After a preemption they come again."""
+        end = min(start + len(scores), self.prompt_tokens - 1)
+        self.prompt_scores[start:end] = scores[: max(0, end - start)]
+
     def advance(self, token: int, scores: TokenScores | None) -> Delta:
         """Take the next token; says what to give out."""
         if not self.params.max_tokens:

@@ -36,9 +36,7 @@ class _nothing:  # noqa: N801  # a context that does nothing
 
 async def serve(options: Options) -> int:
     """Serve until a signal or a failed load; the process's exit code."""
-    front = Front(
-        partial(_load, options), options.max_batch_size, options.max_queue, options.max_prefill_tokens
-    )
+    front = Front(partial(_load, options), options.max_batch_size, options.max_queue, options.max_prefill_tokens)
     config = uvicorn.Config(
         build_app(front, options.model_name),
         host=options.host,

@@ -68,9 +68,7 @@ def _recorded(step: Step, cache: KvCache, queries: int) -> Step | None:
         with warnings.catch_warnings():
             # Deprecation of the recorder, and its doubts about branches, which the comparison below settles.
             warnings.simplefilter("ignore")
-            graph: Step = torch.jit.trace(
-                step, _example(cache, rows, min(29, context), queries), check_trace=False
-            )
+            graph: Step = torch.jit.trace(step, _example(cache, rows, min(29, context), queries), check_trace=False)
     except RuntimeError as error:
         _log.info("the forward pass cannot be recorded: %s", error)
         return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.metering import Record
+from gateway.metering import NOT_YET, Record
 
 FLUSH_S = 0.2
 MAX_LINES = 100_000  # a writer that is stuck loses lines past this, and the loss is counted
@@ -33,7 +33,7 @@ class AccessLog:
             self.dropped += 1
             return
         record.time = record.start_s + self._offset_s
-        record.start_s = record.first_s = record.last_s = 0.0  # mean nothing outside this process
+        record.start_s = record.first_s = record.last_s = NOT_YET  # mean nothing outside this process
         record.events = 0
         self._lines.append(self._encode(record))
 

@@ -80,6 +80,9 @@ DURATION_BUCKETS = (
 TOKEN_BUCKETS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0)
 
 
+NOT_YET = 0.0  # one object: the encoder leaves a field out if it holds the default itself
+
+
 class Outcome(StrEnum):
     """How a request ended, in one word."""
 
@@ -111,13 +114,13 @@ class Histogram:
 class Record(Struct, omit_defaults=True, gc=False):
     """One request on its way through, and its line in the access log.
 
-    `time` is Unix time of acceptance; durations in seconds; the rest of the times are on the monotonic clock, 0.0 for
-    "not yet", and are left out of the log.
+    `time` is Unix time of acceptance; durations in seconds; the rest of the times are on the monotonic clock,
+    NOT_YET before they are known, and are left out of the log.
     """
 
     path: str
     request_id: str
-    start_s: float = 0.0
+    start_s: float = NOT_YET
     time: float = 0.0
     status: int = 0
     outcome: Outcome | None = None
@@ -135,8 +138,8 @@ class Record(Struct, omit_defaults=True, gc=False):
     attempts: int = 0
     error_code: str | None = None
     events: int = 0
-    first_s: float = 0.0
-    last_s: float = 0.0
+    first_s: float = NOT_YET
+    last_s: float = NOT_YET
 
 
 class ServiceMeter:

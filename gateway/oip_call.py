@@ -1,7 +1,5 @@
 """Generate requests of the Open Inference Protocol on their way through the same pipeline."""
 
-from urllib.parse import unquote
-
 from msgspec import Struct
 
 from gateway.call import Call
@@ -34,8 +32,8 @@ def oip_target(path: str) -> OipTarget:
         raise UnknownPath(f"There is no path {path}.")
     model, mark, version = rest.rpartition("/versions/")
     if not mark:
-        return OipTarget(unquote(rest), None, verb == "generate_stream")
-    return OipTarget(unquote(model), version, verb == "generate_stream")
+        return OipTarget(rest, None, verb == "generate_stream")
+    return OipTarget(model, version, verb == "generate_stream")
 
 
 class OipCall(Call):

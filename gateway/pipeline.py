@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from gateway.api.models import unknown_model
 from gateway.call import Call
 from gateway.config import GatewaySettings
 from gateway.dispatch import Dispatcher
@@ -11,10 +12,7 @@ from gateway.relay.relay import Patience, Relay
 from gateway.relay.sink import ClientGone, Sink
 from gateway.request import parse
 from gateway.upstream.fleet import Fleet
-from serving.errors import ApiError, Internal, UnknownModel
-
-MAX_SHOWN_CHARS = 128
-
+from serving.errors import ApiError, Internal
 
 class Pipeline:
     """Serves calls. Holds nothing of a call once it is served."""
@@ -44,7 +42,7 @@ class Pipeline:
             request = parse(body)
             service = self._fleet.services.get(request.model)
             if service is None:
-                raise self._unknown(request.model)
+                raise unknown_model(request.model, self._fleet.table)
             record.model, record.service = request.model, service.route.service
             record.stream, record.bytes_in = bool(request.stream), len(body)
             with self._meter.of(record.service, record.tenant).admitted():
@@ -77,8 +75,3 @@ class Pipeline:
                 comment_s=self._settings.keepalive_comment_s,
             )
         return patience
-
-    def _unknown(self, model: str) -> UnknownModel:
-        known = sorted(self._fleet.services)
-        what = f"Models served here: {', '.join(known)}." if known else "No model is served here at present."
-        return UnknownModel(f"The model '{model[:MAX_SHOWN_CHARS]}' does not exist. {what}", param="model")

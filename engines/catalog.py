@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engines.launch import PORT, Launch
+from engines.launch import LIVE, PORT, READY, STARTUP_S, Launch, Probe
 from serving.container import Container
 from serving.validation import SpecError
 
@@ -28,6 +28,9 @@ class LocalEngine:
     env: tuple[tuple[str, str], ...] = ()
     modules: tuple[str, ...] = ()
     extra: str = ""
+    ready: Probe = READY
+    live: Probe = LIVE
+    startup_s: float = STARTUP_S
 
     def missing(self, installed: Callable[[str], bool]) -> str | None:
         """Pure. Why it cannot run here, or None. `installed` says whether a module is there."""
@@ -42,12 +45,12 @@ class LocalEngine:
     def served_name(self, args: tuple[str, ...], default: str) -> str:
         """Pure. The model name the engine answers to: its last name flag in `args`, or `default`."""
         name = default
-        for part, following in zip(args, (*args[1:], ""), strict=True):
+        for position, part in enumerate(args):
             if part.startswith(f"{self.name_flag}="):
                 name = part.removeprefix(f"{self.name_flag}=")
-            elif part == self.name_flag:
-                name = following
-        return name
+            elif part == self.name_flag and position + 1 < len(args):
+                name = args[position + 1]
+        return name or default
 
     def launch(self, container: Container, storage_uri: str | None, drain_s: float | None = None) -> Launch:
         """Pure. The process for `container` here. A `command` in the container is run as it is.
@@ -60,6 +63,9 @@ class LocalEngine:
         env = given if container.command else dict(self.env) | given
         launch = Launch(
             argv=(*command, *container.args, *self.address),
+            ready=self.ready,
+            live=self.live,
+            startup_s=self.startup_s,
             env=tuple(sorted(env.items())),
             image=container.image,
         )
@@ -81,8 +87,7 @@ class LocalEngine:
         if scheme == "hf":
             return self.id_flag, rest
         raise SpecError(
-            f"storageUri: {storage_uri!r} cannot be fetched on this machine; "
-            "use a local path, file:// or hf:// here"
+            f"storageUri: {storage_uri!r} cannot be fetched on this machine; use a local path, file:// or hf:// here"
         )
 
 

@@ -16,6 +16,11 @@ class Probe:
     failures: int = 1
 
 
+READY = Probe("/health/ready", failures=3)
+LIVE = Probe("/health", period_s=5.0, failures=6)
+STARTUP_S = 1800.0  # weights may have to be downloaded first
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """One engine process.
@@ -27,9 +32,9 @@ class Launch:
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
     image: str | None = None
-    ready: Probe = Probe("/health/ready", failures=3)
-    live: Probe = Probe("/health", period_s=5.0, timeout_s=5.0, failures=6)
-    startup_s: float = 1800.0
+    ready: Probe = READY
+    live: Probe = LIVE
+    startup_s: float = STARTUP_S
     drain_s: float = 35.0
 
     def at(self, port: int) -> "Launch":

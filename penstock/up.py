@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import threading
@@ -22,6 +23,8 @@ from autoscaler.local.state import StateDir, StateError
 from autoscaler.local.status import Event
 from engines.catalog import ENGINES
 from gateway.config import GatewaySettings
+from gateway.config_text import SettingsError
+from gateway.keys import KeyFileError
 from gateway.server import GatewayServer
 from penstock.ask import Asker, welcome
 from penstock.bundled import runtimes
@@ -63,9 +66,12 @@ def up(options: UpOptions) -> int:
             log_to(state.path / "penstock.log", options.settings.log.level)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(_Up(options, state).run())
-    except (SpecError, StateError, OSError) as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Failure(text) from error
+    except (SpecError, StateError, SettingsError, KeyFileError) as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        hint = "; give another with --port" if error.errno == errno.EADDRINUSE else ""
+        where = f"{error.filename}: " if error.filename else ""
+        raise Failure(f"{where}{error.strerror or error}{hint}") from error
 
 
 class _Up:

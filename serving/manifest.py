@@ -39,7 +39,7 @@ class ManifestLoader(yaml.SafeLoader):
             yaml.constructor.ConstructorError: a key stands twice.
         """
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} stands twice", key.start_mark
@@ -95,7 +95,7 @@ def _documents(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each document as a mapping, and its name in errors. A `List` counts as its items."""
     try:
         parsed = [d for d in yaml.load_all(text, Loader=ManifestLoader) if d is not None]
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError(f"{source}: not valid YAML: {_one_line(error)}") from error
     items = [item for document in parsed for item in _unrolled(document)]
     for number, item in enumerate(items, 1):
@@ -147,10 +147,9 @@ def _sentence(detail: ErrorDetails) -> str:
             return f"{'.'.join(filter(None, (path, context['key'])))}: {context['hint']}"
         case "value_error":
             return str(context["error"])
-        case kind if kind in ALLOWED:
-            return f"{path}: {_shown(detail['input'])} is not allowed; it must be {ALLOWED[kind]}"
-        case _:
-            return f"{path}: {_shown(detail['input'])} is not allowed; {detail['msg']}"
+        case kind:
+            allowed = f"it must be {ALLOWED[kind]}" if kind in ALLOWED else detail["msg"]
+            return f"{path}: {_shown(detail['input'])} is not allowed; {allowed}"
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -159,7 +158,7 @@ def _path(location: tuple[int | str, ...]) -> str:
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part != "frameworks" and part not in UNION_TAGS:
+        elif part not in ("frameworks", "[key]", *UNION_TAGS):
             path += f".{part}" if path else part
     return path
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -118,11 +119,17 @@ def _serve(state: State) -> None:
 
     if not state.options.ignore_term:
         signal.signal(signal.SIGTERM, finish)
-    threading.Timer(state.options.start_s, state.ready.set).start()
+    _later(state.options.start_s, state.ready.set)
     if state.options.crash_after_s:
-        threading.Timer(state.options.crash_after_s, os._exit, (5,)).start()
+        _later(state.options.crash_after_s, lambda: os._exit(5))
     server.serve_forever(poll_interval=0.02)
     server.server_close()
+
+
+def _later(delay_s: float, act: Callable[[], None]) -> None:
+    timer = threading.Timer(delay_s, act)
+    timer.daemon = True  # it must not hold up the end
+    timer.start()
 
 
 def _note_pid(options: argparse.Namespace, pid: int) -> None:

@@ -151,7 +151,7 @@ general_settings: {{master_key: {KEY}}}
 _INSTALL = "loadtests/gateway/install_peers.sh"
 _TABLE = (
     Gateway("direct", None, "the engine alone"),
-    Gateway("penstock", _penstock, "keys, usage, metrics", "pip install ."),
+    Gateway("penstock", _penstock, "keys, usage, metrics", "pip install .", "/openai/v1/chat/completions"),
     Gateway("nginx", _nginx, "nothing", "apt-get install nginx-light"),
     Gateway("haproxy", _haproxy, "nothing", "apt-get install haproxy"),
     Gateway("sglang-router", _sglang_router, "metrics, cache-aware choice", f"{_INSTALL} rust"),

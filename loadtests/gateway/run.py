@@ -51,9 +51,7 @@ def present(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return [name for name in names if name not in absent], absent
 
 
-def measure_all(
-    names: Sequence[str], settings: Settings, rounds: int
-) -> tuple[list[Figures], dict[str, str]]:
+def measure_all(names: Sequence[str], settings: Settings, rounds: int) -> tuple[list[Figures], dict[str, str]]:
     """Figures of all rounds, and of each gateway that failed why. One that failed is not tried again."""
     measured: list[Figures] = []
     failed: dict[str, str] = {}
@@ -114,9 +112,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--conc", type=int, default=64, help="streams at once")
     parser.add_argument("--chunk-bytes", type=int, default=DEFAULT_CHUNK_BYTES)
     parser.add_argument("--prompt-chars", type=int, default=400)
-    parser.add_argument(
-        "--ramp", type=float, default=0.0, help="open the stream connections over so many seconds"
-    )
+    parser.add_argument("--ramp", type=float, default=0.0, help="open the stream connections over so many seconds")
     parser.add_argument("--no-usage", action="store_true", help="do not ask for usage at the end of streams")
     parser.add_argument("--quick", action="store_true", help="a third of the load")
     options = parser.parse_args(argv)

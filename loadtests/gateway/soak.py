@@ -33,6 +33,7 @@ TOLERANCE = 0.05
 _SPARE_DESCRIPTORS = 8
 _BATCHES = 20
 _WARM_UP_BATCHES = 2
+_WARM_UP_REQUESTS = 2_000  # before the first sample: a small run is not judged on the filling of its pools
 _CONNECTIONS = 64
 _SETTLE_S = 0.5
 _STOP_LIMIT_S = 5.0
@@ -124,6 +125,7 @@ def soak(site: Running, requests: int, hangups: int) -> list[Sample]:
     samples: list[Sample] = []
     headings = ("seconds", "memory MB", "descriptors", "running", "cancelled")
     print(f"{'phase':10} {'done':>10}", *(f"{heading:>12}" for heading in headings))
+    uvloop.run(_requests(site, _WARM_UP_REQUESTS))
     for phase, total, work in (("requests", requests, _requests), ("hang-ups", hangups, _hangups)):
         done = 0
         for batch in batches(total):

@@ -13,9 +13,7 @@ MODEL = "m"
 PROMPT_TOKENS = 10
 DEFAULT_CHUNK_BYTES = 230
 DONE_EVENT = b"data: [DONE]\n\n"
-ERROR_EVENT = (
-    b'data: {"error":{"message":"out of blocks","type":"api_error","param":null,"code":"kv_full"}}\n\n'
-)
+ERROR_EVENT = b'data: {"error":{"message":"out of blocks","type":"api_error","param":null,"code":"kv_full"}}\n\n'
 
 _ENVELOPE = (
     b'data: {"id":"chatcmpl-3f2b1c0d9e8f4a5b9c7d6e5f4a3b2c1d","object":"chat.completion.chunk",'

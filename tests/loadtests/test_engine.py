@@ -94,9 +94,7 @@ def test_comments_are_dropped_and_nothing_else() -> None:
 
 
 @given(st.booleans(), st.booleans(), st.integers(1, 99), st.none() | st.integers(0, 9))
-def test_the_engine_understands_what_the_client_means(
-    stream: bool, usage: bool, tokens: int, seed: int | None
-) -> None:
+def test_the_engine_understands_what_the_client_means(stream: bool, usage: bool, tokens: int, seed: int | None) -> None:
     call = Call(tokens, stream=stream, usage=usage, seed=seed, stand_in=StandIn(first_byte_s=1.5))
     assert msgspec.json.decode(call.body(), type=Ask) == call.ask()
 

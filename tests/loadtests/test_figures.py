@@ -90,9 +90,7 @@ def test_without_a_yardstick_there_is_no_ratio() -> None:
 
 
 def test_the_table_shows_ratios_faults_and_no_cpu_of_the_engine_alone() -> None:
-    broken = msgspec.structs.replace(
-        figures("penstock", 40.0, math.nan), errors={"stream-cut": 3}, incomplete=3
-    )
+    broken = msgspec.structs.replace(figures("penstock", 40.0, math.nan), errors={"stream-cut": 3}, incomplete=3)
     measured = {g.gateway: g for g in (figures("direct", 7.0, 7.0), figures("nginx", 20.0, 10.0), broken)}
     lines = table(measured).splitlines()
     direct, nginx, penstock = (line.split() for line in lines[4:])

@@ -114,9 +114,7 @@ def test_the_accounts_cover_children_and_forgive_the_dead(tmp_path: Path) -> Non
 
 
 def test_a_child_that_ignores_the_polite_signal_is_ended_too(tmp_path: Path) -> None:
-    program = (
-        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(600)"
-    )
+    program = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(600)"
     log = tmp_path / "log"
     with child([sys.executable, "-c", program], log) as process:
         while "deaf" not in log.read_text():
@@ -173,9 +171,7 @@ def test_descriptors_and_work_left_over_are_seen() -> None:
 
 def test_faults_and_a_single_sample_are_judged() -> None:
     assert growth([sample(1, 9.0)]) == []
-    assert growth([sample(1_000, 9.0, broken="errors {'502': 1}")]) == [
-        "requests: after 1,000: errors {'502': 1}"
-    ]
+    assert growth([sample(1_000, 9.0, broken="errors {'502': 1}")]) == ["requests: after 1,000: errors {'502': 1}"]
     assert verdict([]) == []
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engines.huggingface.answer import Echo, Form
 from engines.huggingface.front import Front
-from engines.huggingface.request import chat_params, completion_params, decode, prompts_of
+from engines.huggingface.request import chat_params, check_known, completion_params, decode, prompts_of
 from engines.huggingface.ticket import Ticket
 from serving.errors import UnknownModel
 from serving.openai import ChatCompletionRequest, CompletionRequest
@@ -34,6 +34,7 @@ def start_chat(front: Front, model: str, body: bytes) -> Started:
     request = decode(body, ChatCompletionRequest)
     check_model(request.model, model)
     prompt = prompter.chat(request)
+    check_known(prompt, front.bounds)
     params = chat_params(request, len(prompt), front.bounds)
     n = request.n or 1
     ticket = front.submit([prompt], [params], n)
@@ -64,6 +65,8 @@ def start_completion(front: Front, model: str, body: bytes) -> Started:
     bounds = front.bounds
     given = prompts_of(request, bounds)
     prompts = [prompter.text(p) if isinstance(p, str) else p for p in given]
+    for prompt in prompts:
+        check_known(prompt, bounds)
     params = [completion_params(request, len(prompt), bounds) for prompt in prompts]
     echoes: tuple[Echo, ...] = ()
     if request.echo:

@@ -58,7 +58,7 @@ class KvCache:
 
     def __init__(self, layers: Sequence[LayerDims], limits: Limits, dtype: torch.dtype, device: str) -> None:
         self._layers = tuple(layers)
-        self._dtype, self._device = dtype, device
+        self._dtype, self.device = dtype, device
         self.limits = limits
         self.shape = Shape(0, 0)
         self._tensors: list[Tensor] = []
@@ -72,7 +72,7 @@ class KvCache:
             old, self._tensors = self._tensors, []
             for number, (heads, dim) in enumerate(self._dims()):
                 # Zeros, not garbage: a masked NaN still poisons a softmax-weighted sum.
-                new = torch.zeros(wanted.rows, heads, wanted.tokens, dim, dtype=self._dtype, device=self._device)
+                new = torch.zeros(wanted.rows, heads, wanted.tokens, dim, dtype=self._dtype, device=self.device)
                 if old:
                     new[: kept.rows, :, : kept.tokens] = old[number][: kept.rows, :, : kept.tokens]
                     old[number] = new
@@ -82,6 +82,12 @@ class KvCache:
     def views(self, first: int, rows: int, tokens: int) -> list[Tensor]:
         """Rows `first`..`first + rows` of every layer's keys and values, `tokens` long. No copy."""
         return [t[first : first + rows, :, :tokens] for t in self._tensors]
+
+    def scratch(self, rows: int, tokens: int) -> list[Tensor]:
+        """Tensors like those of `views`, empty and nobody's."""
+        return [
+            torch.zeros(rows, heads, tokens, dim, dtype=self._dtype, device=self.device) for heads, dim in self._dims()
+        ]
 
     def move(self, source: int, target: int, tokens: int) -> None:
         """Copy the first `tokens` of a row into another."""

@@ -51,7 +51,14 @@ def load(options: Options) -> Loaded:
     context = _context(model.config, options.max_length)
     core = _core(model, options, device, context)
     settings = _generation_settings(source)
-    return Loaded(core, tokenizer, context, len(tokenizer), _eos(model, tokenizer, settings), _defaults(settings))
+    return Loaded(
+        core,
+        tokenizer,
+        context,
+        model.get_input_embeddings().num_embeddings,
+        _eos(model, tokenizer, settings),
+        _defaults(settings),
+    )
 
 
 def threads_for(weights: int, cores: int) -> int:

@@ -110,6 +110,20 @@ def completion_params(request: CompletionRequest, prompt_tokens: int, bounds: Bo
     return _params(request, _room(prompt_tokens, wanted, bounds), request.logprobs, score_prompt, bounds)
 
 
+def check_known(prompt: list[int], bounds: Bounds) -> None:
+    """Pure. Refuse tokens the model has no embedding for, which some models' tokenizers can produce.
+
+    Raises:
+        InvalidRequest: there is one.
+    """
+    if prompt and max(prompt) >= bounds.vocabulary_tokens:
+        raise InvalidRequest(
+            f"the prompt has the token {max(prompt)}: this model knows tokens below {bounds.vocabulary_tokens}"
+        )
+    if not prompt:
+        raise InvalidRequest("the prompt has no tokens: expected at least one", param="prompt")
+
+
 def _room(prompt_tokens: int, wanted: int | None, bounds: Bounds) -> int:
     """Tokens that may be generated: what is asked for, as far as the context reaches."""
     left = bounds.context_tokens - prompt_tokens

@@ -89,7 +89,9 @@ class Sequence:
         return RowState(self.params, draw, self._adjustment)
 
     def scored_prompt(self, start: int, scores: list[TokenScores]) -> None:
-        """Take the scores of what follows the prompt tokens from `start` on. After a preemption they come again."""
+        """Take the scores of what follows the prompt tokens from `start` on. After a preemption they come
+        again.
+        """
         end = min(start + len(scores), self.prompt_tokens - 1)
         self.prompt_scores[start:end] = scores[: max(0, end - start)]
 

@@ -39,6 +39,7 @@ TRACEABLE = frozenset(
 """`model_type`s whose pass is the same operations for any input. No mixtures of experts: they choose by
 data.
 """
+_OTHER_SHAPES = ((1, 13), (2, 70), (5, 300))
 _DATA_DEPENDENT_ROPE = frozenset(("dynamic", "longrope"))
 
 
@@ -48,7 +49,7 @@ def steps_for(model: Any, masks: Masks, cache: KvCache, trace: bool) -> Steps:
     scored = step_of(model, masks, model.dtype, last_only=False)
     if trace and _may_trace(model.config):
         decode = _recorded(plain, cache, queries=1)
-        prefill = _recorded(plain, cache, queries=5)
+        prefill = _recorded(plain, cache, queries=min(5, cache.limits.context_tokens))
         if decode is not None and prefill is not None:
             return Steps(decode, prefill, scored)
         _log.warning("recording the forward pass gave other numbers; running it step by step")
@@ -62,32 +63,26 @@ def _may_trace(config: Any) -> bool:
 
 def _recorded(step: Step, cache: KvCache, queries: int) -> Step | None:
     """The step as a graph, None if it cannot be recorded or differs from the step itself."""
-    context = cache.limits.context_tokens
-    rows = min(3, cache.limits.max_rows)
+    most = cache.limits.context_tokens
     try:
         with warnings.catch_warnings():
             # Deprecation of the recorder, and its doubts about branches, which the comparison below settles.
             warnings.simplefilter("ignore")
-            graph: Step = torch.jit.trace(step, _example(cache, rows, min(29, context), queries), check_trace=False)
+            graph: Step = torch.jit.trace(step, _example(cache, 3, min(29, most), queries), check_trace=False)
     except RuntimeError as error:
         _log.info("the forward pass cannot be recorded: %s", error)
         return None
-    for rows, tokens in (
-        (1, 11),
-        (min(2, cache.limits.max_rows), 70),
-        (min(4, cache.limits.max_rows), context),
-    ):
-        size = min(tokens, context)
-        for width in {queries, 1 if queries == 1 else min(9, size)}:
-            inputs = _example(cache, rows, size, width)
-            if not torch.allclose(step(*inputs), graph(*inputs), rtol=1e-4, atol=1e-4):
-                return None
+    for rows, tokens in _OTHER_SHAPES:
+        inputs = _example(cache, rows, min(tokens, most), queries if queries == 1 else min(9 + rows, most))
+        if not torch.allclose(step(*inputs), graph(*inputs), rtol=1e-4, atol=1e-4):
+            return None
     return graph
 
 
 def _example(cache: KvCache, rows: int, tokens: int, queries: int) -> tuple[Tensor, ...]:
     """Inputs of a step whose last tokens are `queries` new ones per row."""
-    cache.reserve(rows, tokens)
     ids = (torch.arange(rows * queries) * 7 % 97).reshape(rows, queries)
     at = torch.arange(tokens - queries, tokens).expand(rows, queries).contiguous()
-    return (ids, at, at, *cache.views(0, rows, tokens))
+    # What is cached must matter, or a graph with the wrong mask would pass.
+    chance = torch.Generator(cache.device).manual_seed(rows)
+    return (ids, at, at, *(t.normal_(generator=chance) for t in cache.scratch(rows, tokens)))

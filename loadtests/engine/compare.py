@@ -2,14 +2,13 @@
 
 python -m loadtests.engine.compare [--model DIR] [--rounds 3] [--concurrency 1,8,32] [--json FILE]
 
-Each engine runs alone, the two alternating, and answers the same greedy chats with streams of `--tokens` tokens. The model is
-copied first and its end-of-text token replaced by one that does not come, so that both generate exactly as many tokens.
-Compare the two within a run; figures of different runs differ with whatever else the machine does. transformers serve needs the
-package `accelerate`.
+Each engine runs alone, the two alternating, and answers the same greedy chats with streams of `--tokens`
+tokens. The model is copied first and its end-of-text token replaced by one that does not come, so that both
+generate exactly as many tokens. Compare the two within a run; figures of different runs differ with
+whatever else the machine does. transformers serve needs the package `accelerate`.
 """
 
 import argparse
-import asyncio
 import json
 import shutil
 import socket
@@ -43,8 +42,8 @@ _START_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server: its name, its command (PORT and MODEL are filled in), the path that says it is ready, the model's name, and
-    what its requests need besides."""
+    """A server: its name, its command (PORT and MODEL are filled in), the path that says it is ready, the
+    model's name, and what its requests need besides."""
 
     name: str
     command: tuple[str, ...]
@@ -104,21 +103,15 @@ def main() -> None:
             for contender in order:
                 for level, found in _run(contender, model, levels, args.tokens, args.requests).items():
                     figures[contender.name][level].append(found)
-                    print(
-                        f"round {number + 1} {contender.name} {level}: {found}", file=sys.stderr, flush=True
-                    )
+                    print(f"round {number + 1} {contender.name} {level}: {found}", file=sys.stderr, flush=True)
     print(_table(figures, levels))
     if args.json:
-        found = {
-            name: {n: [asdict(f) for f in all_] for n, all_ in by.items()} for name, by in figures.items()
-        }
+        found = {name: {n: [asdict(f) for f in all_] for n, all_ in by.items()} for name, by in figures.items()}
         args.json.write_text(json.dumps(found, indent=1))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=model_dir())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--concurrency", default="1,8,32")
@@ -140,9 +133,7 @@ def _endless(source: Path, target: Path) -> Path:
     return target
 
 
-def _run(
-    contender: Contender, model: Path, levels: list[int], tokens: int, requests: int
-) -> dict[int, Figures]:
+def _run(contender: Contender, model: Path, levels: list[int], tokens: int, requests: int) -> dict[int, Figures]:
     with _started(contender, model) as port:
         name = str(model) if contender.model == "MODEL" else contender.model
         bodies = [
@@ -160,10 +151,7 @@ def _run(
         path = "/v1/chat/completions"
         uvloop.run(measure(port, path, bodies, connections=4, requests=3))
         uvloop.run(measure(port, path, bodies, connections=max(levels), requests=1))
-        return {
-            level: uvloop.run(measure(port, path, bodies, level, max(requests, 24 // level)))
-            for level in levels
-        }
+        return {level: uvloop.run(measure(port, path, bodies, level, max(requests, 24 // level))) for level in levels}
 
 
 @contextmanager
@@ -171,9 +159,7 @@ def _started(contender: Contender, model: Path) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    command = [
-        str(port) if part == "PORT" else str(model) if part == "MODEL" else part for part in contender.command
-    ]
+    command = [str(port) if part == "PORT" else str(model) if part == "MODEL" else part for part in contender.command]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _await_ready(process, f"http://127.0.0.1:{port}{contender.ready_path}", contender.name)

@@ -1,4 +1,6 @@
-"""A closed-loop client for streamed chats that costs little itself, so that it measures the server and not Python."""
+"""A closed-loop client for streamed chats that costs little itself, so that it measures the server and not
+Python.
+"""
 
 import asyncio
 import json
@@ -47,9 +49,7 @@ async def measure(
     for number in range(connections):
         end: asyncio.Future[None] = loop.create_future()
         ends.append(end)
-        await loop.create_connection(
-            lambda n=number, e=end: _Connection(prepared, n, seen, e), "127.0.0.1", port
-        )
+        await loop.create_connection(lambda n=number, e=end: _Connection(prepared, n, seen, e), "127.0.0.1", port)
     await asyncio.wait_for(asyncio.gather(*ends), _TIMEOUT_S)
     return _figures(seen, perf_counter() - begun)
 
@@ -77,7 +77,9 @@ def _figures(seen: _Seen, wall_s: float) -> Figures:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends the next request when the last answer is complete. Takes no answer apart beyond what it counts."""
+    """Sends the next request when the last answer is complete. Takes no answer apart beyond what it
+    counts.
+    """
 
     def __init__(self, prepared: list[bytes], number: int, seen: _Seen, end: "asyncio.Future[None]") -> None:
         self._prepared, self._number, self._seen, self._end = prepared, number, seen, end

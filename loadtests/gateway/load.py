@@ -149,23 +149,6 @@ class Run:
 class Caller(asyncio.Protocol):
     """One connection of the load: sends, reads the answer, judges it, sends the next."""
 
-    __slots__ = (
-        "_answer",
-        "_error_event",
-        "_first_s",
-        "_last_s",
-        "_now_s",
-        "_parser",
-        "_run",
-        "_sending",
-        "_sent_s",
-        "_status",
-        "_tail",
-        "_tail_events",
-        "_transport",
-        "closed",
-    )
-
     def __init__(self, run: Run, sending: Sending) -> None:
         self._run = run
         self._sending: Sending | None = sending

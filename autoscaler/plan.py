@@ -101,9 +101,7 @@ class Plan:
         )
 
 
-def plan(
-    service: InferenceService, runtime: ServingRuntime, live: Sequence[Workload], config: PlanConfig
-) -> Plan:
+def plan(service: InferenceService, runtime: ServingRuntime, live: Sequence[Workload], config: PlanConfig) -> Plan:
     """Pure. What to do so that `live` becomes what `service` asks for. Asked again after every change.
 
     Raises:
@@ -135,9 +133,7 @@ def replicas(service: InferenceService, config: PlanConfig) -> tuple[int, str]:
     if service.stopped:
         return 0, "the service is stopped by its annotation serving.kserve.io/stop"
     if low == 0 and not config.wakes_from_zero:
-        return max(
-            1, config.replicas or 0
-        ), "minReplicas is 0, but nothing here can wake the service, so 1 stays"
+        return max(1, config.replicas or 0), "minReplicas is 0, but nothing here can wake the service, so 1 stays"
     if config.replicas is None:
         return low, f"minReplicas is {low}"
     bounded = max(low, config.replicas if not high else min(config.replicas, high))
@@ -174,9 +170,7 @@ def _rollout_steps(
     if new is not None:
         yield Keep(latest, target, why if target == wanted else f"{why}; the rest starts as the old ones go")
     elif serving:
-        yield Replace(
-            serving[0].revision, latest, target, "the spec has changed; the new revision starts first"
-        )
+        yield Replace(serving[0].revision, latest, target, "the spec has changed; the new revision starts first")
     else:
         yield Create(latest, target, why)
     for old in others:
@@ -185,9 +179,7 @@ def _rollout_steps(
         elif old.ready:
             yield Delete(old.revision, f"{latest} is ready and has taken its place")
         else:
-            yield Delete(
-                old.revision, f"the spec has changed to {latest}, and no replica of this one is ready"
-            )
+            yield Delete(old.revision, f"the spec has changed to {latest}, and no replica of this one is ready")
 
 
 def _kept(others: Sequence[Workload], needed: int) -> dict[str, int]:

@@ -28,12 +28,8 @@ def select(service: InferenceService, runtimes: Sequence[ServingRuntime]) -> tup
     """
     model = service.spec.predictor.served
     if model is None:
-        raise NoRuntimeError(
-            "InvalidPredictorSpec", "spec.predictor: has no model, so no runtime is looked for"
-        )
-    reachable = [
-        r for r in runtimes if r.for_all_namespaces or r.metadata.namespace == service.metadata.namespace
-    ]
+        raise NoRuntimeError("InvalidPredictorSpec", "spec.predictor: has no model, so no runtime is looked for")
+    reachable = [r for r in runtimes if r.for_all_namespaces or r.metadata.namespace == service.metadata.namespace]
     if model.runtime is not None:
         return _named(model, model.runtime, reachable, needs_workers(service))
     workers = needs_workers(service)
@@ -52,9 +48,7 @@ def needs_workers(service: InferenceService) -> bool:
     return service.spec.predictor.worker_spec is not None
 
 
-def _named(
-    model: Model, name: str, reachable: Sequence[ServingRuntime], workers: bool
-) -> tuple[ServingRuntime, str]:
+def _named(model: Model, name: str, reachable: Sequence[ServingRuntime], workers: bool) -> tuple[ServingRuntime, str]:
     found = [r for r in reachable if r.metadata.name == name]
     if not found:
         known = ", ".join(sorted({r.metadata.name for r in reachable})) or "none"
@@ -83,11 +77,7 @@ def _misfit(runtime: ServingRuntime, model: Model, workers: bool) -> str | None:
     if spec.protocol_versions and model.protocol not in spec.protocol_versions:
         return f"it speaks {', '.join(spec.protocol_versions)}, not {model.protocol}"
     if (spec.worker_spec is not None) != workers:
-        return (
-            "it is for several nodes"
-            if not workers
-            else "it is for one node and the service has a workerSpec"
-        )
+        return "it is for several nodes" if not workers else "it is for one node and the service has a workerSpec"
     return None
 
 
@@ -117,9 +107,7 @@ def _in_order(model: Model, runtimes: Sequence[ServingRuntime]) -> list[ServingR
 
 
 def _nothing_fits(model: Model, reachable: Sequence[ServingRuntime]) -> str:
-    formats = sorted(
-        {f.name for r in reachable if not r.spec.disabled for f in r.spec.supported_model_formats}
-    )
+    formats = sorted({f.name for r in reachable if not r.spec.disabled for f in r.spec.supported_model_formats})
     wanted = model.model_format
     version = "" if wanted.version is None else f" version {wanted.version!r}"
     return (

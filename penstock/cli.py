@@ -36,9 +36,7 @@ KeysOption = Annotated[
 ]
 LevelOption = Annotated[str, typer.Option(help=f"How much is logged: {', '.join(LEVELS)}.")]
 UrlOption = Annotated[str, typer.Option(help="The gateway's URL.", envvar="PENSTOCK_URL")]
-KeyOption = Annotated[
-    str | None, typer.Option(help="Your API key.", envvar="PENSTOCK_API_KEY", show_envvar=True)
-]
+KeyOption = Annotated[str | None, typer.Option(help="Your API key.", envvar="PENSTOCK_API_KEY", show_envvar=True)]
 STATE = Path(".penstock")
 
 

@@ -23,8 +23,8 @@ class Client:
     """
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
             port = parts.port
         except ValueError as error:
             raise Failure(f"{url!r} is not a URL: {error}") from error
@@ -67,9 +67,7 @@ class Client:
             raise Failure("the answer broke off before its end")
 
     @contextmanager
-    def _exchange(
-        self, method: str, path: str, body: bytes | None = None
-    ) -> Iterator[http.client.HTTPResponse]:
+    def _exchange(self, method: str, path: str, body: bytes | None = None) -> Iterator[http.client.HTTPResponse]:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=CONNECT_S)
         try:

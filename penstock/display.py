@@ -94,10 +94,11 @@ class LiveDisplay:
 
     def progress(self, statuses: Sequence[ServiceStatus]) -> None:
         """Show where the services are."""
+        lines = Group(*(self._line(status) for status in statuses))
         if self._live is None:
-            self._live = Live(console=self._console, transient=True, refresh_per_second=8)
-            self._live.start()
-        self._live.update(Group(*(self._line(status) for status in statuses)))
+            self._live = Live(lines, console=self._console, transient=True, refresh_per_second=8)
+            self._live.start(refresh=True)
+        self._live.update(lines)
 
     def settled(self) -> None:
         """Take the live part away."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Failure(Exception):  # noqa: N818 (it is how the command ends)
+class Failure(Exception):
     """Printed as `penstock: TEXT`; the command exits with `status`."""
 
     def __init__(self, text: str, status: int = 1) -> None:

@@ -57,8 +57,11 @@ def last_lines(paths: Sequence[Path], lines: int) -> Iterator[str]:
 
 
 def follow(paths: Sequence[Path]) -> Iterator[str]:
-    """What is written to the files from now on, line by line, without end."""
-    ends = {path: path.stat().st_size for path in paths}
+    """What is written to the files from this call on, line by line, without end."""
+    return _following(paths, {path: path.stat().st_size for path in paths})
+
+
+def _following(paths: Sequence[Path], ends: dict[Path, int]) -> Iterator[str]:
     partial = dict.fromkeys(paths, b"")
     while True:
         for path in paths:

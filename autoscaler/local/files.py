@@ -56,9 +56,7 @@ class ServiceFiles:
             services = parse_services(read_text(path), str(path))
             twice = [s.title for s in services if s.key in found]
             if twice:
-                raise SpecError(
-                    f"{path}: metadata.name: {twice[0]!r} is in another file too; names must differ"
-                )
+                raise SpecError(f"{path}: metadata.name: {twice[0]!r} is in another file too; names must differ")
             found |= {s.key: s for s in services}
             self._held[path] = frozenset(s.key for s in services)
         self._target.apply(tuple(found.values()))

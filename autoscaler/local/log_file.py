@@ -37,7 +37,8 @@ def tail(path: Path, lines: int, since: int = 0) -> list[str]:
             text = file.read(end - start).decode("utf-8", "replace")
     except OSError:
         return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+    shown = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return shown[max(0, len(shown) - lines) :]
 
 
 def begin(path: Path, line: str) -> int:

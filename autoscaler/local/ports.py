@@ -3,9 +3,7 @@
 import socket
 from collections import deque
 
-RECENT = (
-    256  # ports not given out again for a while, so that an answer there is not taken for another engine's
-)
+RECENT = 256  # ports not given out again for a while, so that an answer there is not taken for another engine's
 
 
 class FreePorts:

@@ -63,9 +63,7 @@ class EngineProcess:
         """Wait until the engine is gone. Its exit status; 128 + N when signal N ended it."""
         status = await self._guard.wait()
         self._close()
-        if (
-            status < 0
-        ):  # the guard itself was killed: the kernel killed the engine, this is for what it started
+        if status < 0:  # the guard itself was killed: the kernel killed the engine, this is for what it started
             self._kill_group()
         return status if status >= 0 else 128 - status
 

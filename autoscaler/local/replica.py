@@ -15,6 +15,7 @@ from autoscaler.local.status import Event, Level, Phase, ReplicaStatus
 from engines.launch import Launch
 
 SHOWN_LINES = 8
+LEAVING = frozenset({Phase.DRAINING, Phase.ENDING, Phase.GONE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Replica:
         try:
             while not self._ending.is_set():
                 cause = await self._one_life()
-                if self.phase is Phase.DRAINING or self._ending.is_set():
+                if self.phase in LEAVING or self._ending.is_set():
                     return
                 await self._rest_after(cause)
         finally:
@@ -84,12 +85,14 @@ class Replica:
 
     async def drain(self) -> None:
         """Take nothing new, finish what is in flight, end the engine. Returns when it is asked to end."""
-        if self.phase in (Phase.DRAINING, Phase.GONE):
+        if self.phase in LEAVING:
             return
         serving = self._process is not None and self.phase in (Phase.READY, Phase.UNREADY)
         self._enter(Phase.DRAINING)
         if serving:
             await self._until_idle()
+            self._enter(Phase.ENDING)
+            await asyncio.sleep(self._around.look_s)  # gateways close their idle connections meanwhile
         self._ending.set()
         if self._process is not None:
             self._process.drain()
@@ -151,7 +154,7 @@ class Replica:
             ready = await answers(self._port, self._launch.ready)
             now = time.monotonic()
             unready = 0 if ready else unready + 1
-            if self.phase is not Phase.DRAINING and (ready or unready >= self._launch.ready.failures):
+            if self.phase not in LEAVING and (ready or unready >= self._launch.ready.failures):
                 self._note_readiness(ready, now)
             if ready:
                 missed, asked_live = 0, now
@@ -200,7 +203,7 @@ class Replica:
             return
 
     def _enter(self, phase: Phase) -> None:
-        if self.phase is not Phase.DRAINING or phase is Phase.GONE:
+        if self.phase not in LEAVING or phase in LEAVING:
             self.phase = phase
             self._since = time.monotonic()
             self._around.changed()

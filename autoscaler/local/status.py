@@ -13,6 +13,7 @@ class Phase(StrEnum):
     UNREADY = "unready"
     CRASHED = "crashed"
     DRAINING = "draining"
+    ENDING = "ending"
     GONE = "gone"
 
 

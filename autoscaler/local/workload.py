@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autoscaler.local.log_file import log_name
-from autoscaler.local.replica import Replica, Surroundings
+from autoscaler.local.replica import LEAVING, Replica, Surroundings
 from autoscaler.local.status import Phase, ReplicaStatus
 from autoscaler.local.table import Seen
 from autoscaler.plan import Workload
@@ -54,7 +54,7 @@ class LocalWorkload:
     def scale(self, target: int) -> None:
         """Have `target` replicas: start what is missing, drain what is too many, the least useful first."""
         self.target = target
-        staying = {i: r for i, r in self._replicas.items() if r.phase not in (Phase.DRAINING, Phase.GONE)}
+        staying = {i: r for i, r in self._replicas.items() if r.phase not in LEAVING}
         for _ in range(target - len(staying)):
             self._start()
         order = sorted(staying, key=lambda i: (SHUT_FIRST.index(staying[i].phase), -i))

@@ -27,11 +27,13 @@ from gateway.protocol import EXTENSION
 from gateway.relay.headers import Headers, valid_request_id
 from gateway.relay.sink import AsgiSink, Receive, Send
 from gateway.upstream.fleet import Fleet
+from serving.errors import ShuttingDown
 from serving.routes import RouteTable
 
 TICK_S = 0.2  # how exact time-outs and keep-alive comments are
 EXPIRE_S = 5.0
 KEYS_WATCH_S = 1.0
+REQUEST_ID = b"x-request-id"
 
 
 class GatewayApp:
@@ -101,7 +103,7 @@ class GatewayApp:
             if scope["path"] in HOT_PATHS and scope["method"] == "POST":
                 await self.serve_inference(scope, receive, send)
             else:
-                await self._api(scope, receive, send)
+                await self._api(scope, receive, self._with_request_id(scope, send))
         elif kind == "lifespan":
             await self._lifespan(receive, send)
 
@@ -113,11 +115,22 @@ class GatewayApp:
         protocol = scope.get("extensions", {}).get(EXTENSION)
         splice = protocol.splice_for(scope) if protocol is not None else None
         call = self._call(scope, receive, splice)
-        if splice is not None:
-            await self._pipeline.serve(call, call.sink(splice))
+        if splice is None:
+            async with AsgiSink(receive, send) as sink:
+                await self._pipeline.serve(call, call.sink(sink))
             return
-        async with AsgiSink(receive, send) as sink:
-            await self._pipeline.serve(call, call.sink(sink))
+        try:
+            await self._pipeline.serve(call, call.sink(splice))
+        except asyncio.CancelledError:
+            if not self.draining:
+                raise
+            # The server ends what outlives the drain. That is no fault: the answer says so, and the log need not.
+            if not splice.started:
+                call.refuse(call.sink(splice), ShuttingDown("The gateway stopped before this request was answered."))
+
+    def new_request_id(self) -> str:
+        """For a request that came without one."""
+        return f"{self._id_prefix}{next(self._ids)}"
 
     def start(self) -> None:
         """Begin what runs beside requests. Called once, in the event loop; by lifespan or the first request."""
@@ -149,12 +162,8 @@ class GatewayApp:
 
     def _call(self, scope: MutableMapping[str, Any], receive: Receive, splice: Any) -> Call:
         named: dict[bytes, bytes] = dict(scope["headers"])
-        given = named.get(b"x-request-id")
-        if given is not None and valid_request_id(given):
-            request_id = given.decode()
-        else:
-            request_id = f"{self._id_prefix}{next(self._ids)}"
-        extra: Headers = [(b"x-request-id", request_id.encode())]
+        request_id = self._request_id(named.get(REQUEST_ID))
+        extra: Headers = [(REQUEST_ID, request_id.encode())]
         if self._cors.enabled:
             extra += cors_headers(self._cors, named.get(b"origin"))
         path = scope["path"]
@@ -165,6 +174,28 @@ class GatewayApp:
             return Call(scope, receive, hot[0], hot[1], named, record, body_s, extra, splice)
         target = oip_target(path)
         return OipCall(scope, receive, "completion", COMPLETIONS, named, record, body_s, extra, splice).aim(target)
+
+    def _request_id(self, given: bytes | None) -> str:
+        if given is not None and valid_request_id(given):
+            return given.decode()
+        return self.new_request_id()
+
+    def _with_request_id(self, scope: MutableMapping[str, Any], send: Send) -> Send:
+        """`send`, for answers that the pipeline did not make and so has not given an id."""
+
+        async def send_with_id(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                if all(name != REQUEST_ID for name, _ in headers):
+                    given = next((value for name, value in scope["headers"] if name == REQUEST_ID), None)
+                    headers.append((REQUEST_ID, self._request_id(given).encode()))
+                    protocol = scope.get("extensions", {}).get(EXTENSION)
+                    if protocol is not None and protocol.body_pending:
+                        headers.append((b"connection", b"close"))
+                    message["headers"] = headers
+            await send(message)
+
+        return send_with_id
 
     def _ring(self) -> KeyRing:
         return self._open_ring if self._keys is None else self._keys.ring

@@ -2,19 +2,27 @@
 
 uvicorn parses requests, keeps connections alive and starts the application as ever. What this subclass adds: a *splice*
 in `scope["extensions"]` (the answer's fast path, and word of a hang-up the moment it happens), back-pressure to the
-engine, bounds on the size and slowness of a request's head, and errors in OpenAI's shape.
+engine, and a hard edge: bounds on size, slowness and number, and errors in OpenAI's shape.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import select
+from collections.abc import Mapping
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.relay.sink import Headers, Watcher
+from gateway.resumed import Resumed, framing_of
+from gateway.splice import Splice, status_line
 from serving.errors import BodyTimeout, ClientError
 
 EXTENSION = "penstock.splice"
+LINGER_S = 5.0
+MAX_PIPELINED = 64
+# What a peer's FIN or RST shows as, where unread data keeps the loop from seeing it. Only Linux has the first.
+HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+_LOOKED_AT = frozenset((b"host", b"expect", b"transfer-encoding"))
 
 
 class BadHead(ClientError):
@@ -30,136 +38,6 @@ class HeadTooLarge(ClientError):
     code = "headers_too_large"
 
 
-class Splice:
-    """The client's side of one request, on uvicorn's own transport. Implements `Sink`."""
-
-    __slots__ = ("_chunked", "_cycle", "_gone", "_head", "_protocol", "_watcher", "started")
-
-    def __init__(self, protocol: "SpliceProtocol", cycle: RequestResponseCycle) -> None:
-        self._protocol = protocol
-        self._cycle = cycle
-        self._watcher: Watcher | None = None
-        self._head = b""
-        self._gone = False
-        # HTTP/1.0 knows no chunks: the body ends with the connection.
-        self._chunked = cycle.scope["http_version"] == "1.1"
-        self.started = False
-
-    def take_body(self) -> bytes | None:
-        """The request body if it has come whole, else None."""
-        cycle = self._cycle
-        if cycle.more_body or cycle.disconnected:
-            return None
-        cycle.flow.resume_reading()
-        body, cycle.body = bytes(cycle.body), bytearray()
-        return body
-
-    def watch(self, watcher: Watcher) -> None:
-        """See Sink."""
-        self._watcher = watcher
-        self._protocol.splice = self
-        if self._cycle.disconnected:
-            self.client_gone()
-        elif self._cycle.flow.write_paused:
-            watcher.client_slow(slow=True)
-
-    def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """See Sink."""
-        if self._silent():
-            return
-        head = self._render(status, [*headers, (b"content-length", b"%d" % len(body))])
-        self._cycle.transport.write(head + body)
-        self._complete()
-
-    refuse = respond
-
-    def start(self, status: int, headers: Headers) -> None:
-        """See Sink. The head goes out with the first data."""
-        self.started = self._cycle.response_started = True
-        if self._chunked:
-            headers = [*headers, (b"transfer-encoding", b"chunked")]
-        else:
-            self._cycle.keep_alive = False
-        self._head = self._render(status, headers)
-
-    def data(self, data: bytes) -> None:
-        """See Sink."""
-        if self._chunked:
-            self._write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            self._write(data)
-
-    def frame_writer(self) -> Callable[[bytes], object] | None:
-        """See Sink: frames go to the transport with nothing in between."""
-        return self._cycle.transport.write if self._chunked else None
-
-    def _write(self, raw: bytes) -> None:
-        if self._gone:
-            return
-        if self._head:
-            raw, self._head = self._head + raw, b""
-        self._cycle.transport.write(raw)
-
-    def end(self) -> None:
-        """See Sink."""
-        if self._silent():
-            return
-        if self._chunked:
-            self._write(b"0\r\n\r\n")
-        elif self._head:
-            self._write(b"")
-        self._complete()
-
-    def abort(self) -> None:
-        """See Sink."""
-        self._cycle.disconnected = True
-        if self._cycle.flow.write_paused:
-            self._cycle.transport.abort()  # the client does not read; what is written would wait for ever
-        else:
-            self._cycle.transport.close()  # what is written still goes out, but no end of the body
-
-    def client_gone(self) -> None:
-        """The protocol says so."""
-        self._gone = self._cycle.disconnected = True
-        if self._watcher is not None:
-            self._watcher.client_gone()
-
-    def client_slow(self, *, slow: bool) -> None:
-        """The protocol says so."""
-        if self._watcher is not None and not self._cycle.response_complete:
-            self._watcher.client_slow(slow=slow)
-
-    def _silent(self) -> bool:
-        return self._gone or self._cycle.disconnected or self._cycle.response_complete
-
-    def _render(self, status: int, headers: Headers) -> bytes:
-        cycle = self._cycle
-        self.started = cycle.response_started = True
-        cycle.waiting_for_100_continue = False
-        lines = [STATUS_LINE[status]]
-        for name, value in cycle.default_headers:
-            lines.append(b"%b: %b\r\n" % (name, value))
-        for name, value in headers:
-            lines.append(b"%b: %b\r\n" % (name, value))
-            if name == b"connection" and value == b"close":
-                cycle.keep_alive = False
-        if not cycle.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
-
-    def _complete(self) -> None:
-        """Hand the connection back to uvicorn for the next request."""
-        cycle = self._cycle
-        self._watcher = None
-        self._protocol.splice = None
-        cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
-
-
 class SpliceProtocol(HttpToolsProtocol):
     """Hand it to uvicorn as `http=`. `head_bytes` bounds the size of a request's head."""
 
@@ -168,9 +46,21 @@ class SpliceProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.splice: Splice | None = None
-        self.in_head = True
-        self.head_size = 0
-        self.head_since_s = self.loop.time()
+        self.serving: RequestResponseCycle | None = None  # the request being answered; `cycle` is the one being read
+        self.deaf = False  # what else comes is not read
+        self.fault: ClientError | None = None
+        self.hosts = 0
+        self.in_head = False
+        self.head_size = -1  # bytes that came after the read that began the head
+        self.read_size = 0
+        self.head_since_s = 0.0
+        self.unsent = 0
+        self.unsent_since_s = 0.0
+
+    @staticmethod
+    def new_request_id() -> str:
+        """The id of a request that was refused before the application saw it."""
+        return "req-refused"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop. A connection that never sends a request is closed like an idle one."""
@@ -179,15 +69,34 @@ class SpliceProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        super().data_received(data)
+        if self.deaf:
+            return
+        self.read_size = len(data)
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(data)
+                    break
+                except httptools.HttpParserUpgrade as upgrade:
+                    data = data[upgrade.args[0] :]
+                    self._stay()
+        except httptools.HttpParserError as error:
+            self._refuse(self.fault or BadHead(f"This is not a valid HTTP request: {_reason(error)}."))
+            return
         if self.in_head:
-            self.head_size += len(data)
-            if self.head_size > self.head_bytes and not self.transport.is_closing():
-                self._refuse(HeadTooLarge(f"The request's head is over {self.head_bytes} bytes."))
+            self.head_size = 0 if self.head_size < 0 else self.head_size + len(data)
+            if self.head_size > self.head_bytes:
+                self._refuse(self._too_large())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop: the engine is told at once."""
         splice, self.splice = self.splice, None
+        serving = self.serving
+        if serving is not None and not serving.response_complete:
+            serving.disconnected = True
+            serving.message_event.set()
+        self.pipeline.clear()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
         if splice is not None:
             splice.client_gone()
@@ -204,46 +113,175 @@ class SpliceProtocol(HttpToolsProtocol):
         if self.splice is not None:
             self.splice.client_slow(slow=False)
 
+    # -- parser ----------------------------------------------------------------------------------------------------
+
     def on_message_begin(self) -> None:
-        """Called by the parser."""
+        """Called by the parser. Only a request ends an idle connection's time: empty lines before it do not."""
+        self._unset_keepalive_if_required()
         super().on_message_begin()
+        self.hosts = 0
         self.in_head = True
-        self.head_size = 0
+        self.head_size = -1
         self.head_since_s = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser, also for what follows a chunked body, which is no header and is dropped."""
+        if not self.in_head:
+            return
+        name = name.lower()
+        if name in _LOOKED_AT:
+            if name == b"host":
+                self.hosts += 1
+            elif name == b"expect":
+                self.expect_100_continue = value.lower() == b"100-continue" and self.parser.get_http_version() == "1.1"
+            elif value.lower() != b"chunked":
+                raise self._fail("the only transfer coding understood is 'chunked'")
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
-        self.in_head = False
+        if (self.head_size >= 0 or self.read_size > self.head_bytes) and self._head_length() > self.head_bytes:
+            self.fault = self._too_large()
+            raise self.fault
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise self._fail(f"more than {MAX_PIPELINED} requests were sent ahead of their answers")
+        if self.hosts != 1 and (self.hosts or self.parser.get_http_version() == "1.1"):
+            raise self._fail(f"it has {self.hosts or 'no'} Host headers; it needs one")
         self.scope["extensions"] = cast("Any", {EXTENSION: self})
         super().on_headers_complete()
+        self.in_head = False
+        if not self.pipeline or self.pipeline[0][0] is not self.cycle:
+            self.serving = self.cycle
+        version = self.scope["http_version"]
+        if version != "1.1" and version != "1.0":
+            raise self._fail(f"HTTP/{version} is not spoken here")
+
+    def on_message_complete(self) -> None:
+        """Called by the parser. After the head of an upgrade it takes the body for another protocol; see `_stay`."""
+        cycle = self.cycle
+        if not cycle.response_complete and not self.parser.should_upgrade():
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """Called by uvicorn when an answer is complete."""
+        if self.body_pending and not self.transport.is_closing():
+            self.hang_up()  # what follows is a body that nobody reads
+        if self.deaf and not self.pipeline:
+            self.server_state.total_requests += 1
+            return
+        if self.pipeline:
+            self.serving = self.pipeline[-1][0]
+        super().on_response_complete()
+
+    # -- for the application ---------------------------------------------------------------------------------------
 
     def splice_for(self, scope: Mapping[str, Any]) -> Splice | None:
         """The splice of the request that `scope` belongs to; None if it is not the one being served."""
-        cycle = self.cycle
-        return Splice(self, cycle) if cycle.scope is scope and not cycle.response_complete else None
+        cycle = self.serving
+        if cycle is None or cycle.scope is not scope or cycle.response_complete:
+            return None
+        return Splice(self, cycle)
 
-    def send_400_response(self, msg: str) -> None:
-        """uvicorn's answer to what is not HTTP."""
-        self._refuse(BadHead(f"{msg} It cannot be parsed."))
+    @property
+    def body_pending(self) -> bool:
+        """Whether the body of the request being served has not come whole: the connection ends with its answer."""
+        return self.serving is not None and self.serving.more_body
 
-    def head_overdue(self, now: float, allowed_s: float) -> bool:
-        """Whether a request's head has been on its way for longer than `allowed_s` at `now` (the loop's clock)."""
-        return self.in_head and self.scope is not None and self.head_size > 0 and now - self.head_since_s > allowed_s
+    def hang_up(self) -> None:
+        """Close after what is written. A client that may still be sending is heard out for LINGER_S: to close on
+        unread data resets the connection, which can take the answer with it.
+        """
+        if self.transport.is_closing():
+            return
+        if self.deaf or self.in_head or self.cycle.more_body:
+            self.deaf = True
+            self.flow.resume_reading()
+            self.transport.write_eof()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(LINGER_S, self.timeout_keep_alive_handler)
+        else:
+            self.transport.close()
 
-    def refuse_slow_head(self) -> None:
-        """Answer 408 and close."""
-        self._refuse(BodyTimeout("The request's head did not arrive in time."))
+    # -- for the server --------------------------------------------------------------------------------------------
+
+    def tend(self, now: float, head_s: float, stall_s: float) -> None:
+        """Called about once a second with the loop's clock: end what would otherwise stay for ever.
+
+        Args:
+            head_s: how long a request's head may take.
+            stall_s: how long a client may take nothing of an answer that the relay has done with.
+        """
+        if self.transport.is_closing() or self.serving is None or self.serving.response_complete:
+            self._end_stalled(now, stall_s)
+        elif self.flow.read_paused and self._hung_up():
+            self.transport.abort()
+            return
+        if not self.in_head or self.deaf:
+            return
+        if self.flow.read_paused:
+            self.head_since_s = now  # it cannot come, because we do not read
+        elif now - self.head_since_s > head_s and not self.transport.is_closing():
+            self._refuse(BodyTimeout(f"The request's head did not arrive within {head_s:g} s."))
+
+    def _end_stalled(self, now: float, stall_s: float) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left != self.unsent or not left:
+            self.unsent, self.unsent_since_s = left, now
+        elif now - self.unsent_since_s > stall_s:
+            self.transport.abort()
+
+    def _hung_up(self) -> bool:
+        """Whether the client has, where reading is paused and so the loop cannot tell."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), HUNG_UP)
+        return bool(poll.poll(0))
+
+    # -- refusals --------------------------------------------------------------------------------------------------
+
+    def _fail(self, reason: str) -> ClientError:
+        """To be raised out of a parser callback, which stops the parser."""
+        self.fault = BadHead(f"This is not a valid HTTP request: {reason}.")
+        return self.fault
+
+    def _too_large(self) -> HeadTooLarge:
+        return HeadTooLarge(f"The request's head is over {self.head_bytes} bytes.")
+
+    def _head_length(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _stay(self) -> None:
+        """Go on in HTTP/1.1 with a request that offers another protocol, as RFC 9110, 7.8 allows."""
+        self.parser = httptools.HttpRequestParser(Resumed(self))
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(framing_of(self.headers))
 
     def _refuse(self, error: ClientError) -> None:
-        if self.cycle is not None and not self.cycle.response_complete and self.cycle.response_started:
-            # An answer is under way on this connection; an error in the middle of it would corrupt it.
-            self.cycle.keep_alive = False
-            self.flow.pause_reading()
+        """Answer what cannot be read, unless requests before it still wait for theirs; then only these are answered."""
+        self.deaf = True
+        broken = None if self.in_head else self.cycle
+        if broken is not None and self.pipeline and self.pipeline[0][0] is broken:
+            self.pipeline.popleft()
+            broken = None
+        last = self.pipeline[0][0] if self.pipeline else self.serving
+        if last is not None and not last.response_complete and (last is not broken or last.response_started):
+            last.keep_alive = False
             return
+        if broken is not None:
+            broken.disconnected = True
+            broken.message_event.set()
         body = error.body()
-        status = STATUS_LINE.get(error.status, b"HTTP/1.1 %d \r\n" % error.status)
-        self.transport.write(
-            b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (status, len(body), body)
+        lines = [status_line(error.status)]
+        lines += [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        lines.append(
+            b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n"
+            % (len(body), self.new_request_id().encode())
         )
-        self.transport.close()
+        self.transport.write(b"".join(lines) + body)
+        self.hang_up()
+
+
+def _reason(error: httptools.HttpParserError) -> str:
+    """The parser's own words; a fault inside a callback (a path that is none) has none worth showing."""
+    shown = str(error)
+    return "its target is not a path" if isinstance(error, httptools.HttpParserCallbackError) else shown.rstrip(".")

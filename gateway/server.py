@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
@@ -17,7 +17,9 @@ from gateway.protocol import SpliceProtocol
 from serving.routes import RouteTable
 
 BACKLOG = 4096
-HEAD_CHECK_S = 1.0
+TEND_S = 1.0
+FLUSH_CHECK_S = 0.01
+FLUSH_CHECKS = 100
 GC_ALLOCATIONS = 10_000
 
 
@@ -73,7 +75,11 @@ class GatewayServer:
         listener = self._bind()
         self.port = listener.getsockname()[1]
         timeouts = self.settings.timeouts
-        protocol = type("BoundProtocol", (SpliceProtocol,), {"head_bytes": self.settings.limits.header_bytes})
+        bound = {
+            "head_bytes": self.settings.limits.header_bytes,
+            "new_request_id": staticmethod(self.app.new_request_id),
+        }
+        protocol = type("BoundProtocol", (SpliceProtocol,), bound)
         config = uvicorn.Config(
             self.app,
             http=protocol,
@@ -84,8 +90,9 @@ class GatewayServer:
             server_header=False,
             proxy_headers=False,
             backlog=BACKLOG,
-            timeout_keep_alive=max(1, round(timeouts.keep_alive_s)),
-            timeout_graceful_shutdown=max(0, round(timeouts.drain_s)),
+            # uvicorn hands both to asyncio, which takes fractions of a second.
+            timeout_keep_alive=cast("int", timeouts.keep_alive_s),
+            timeout_graceful_shutdown=cast("int", timeouts.drain_s),
         )
         self._server = server = _Uvicorn(config)
         self._task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -94,7 +101,7 @@ class GatewayServer:
                 await self._task
                 raise OSError(f"the gateway did not start on {self.settings.host}:{self.port}")
             await asyncio.sleep(0.005)
-        self._watch = asyncio.create_task(self._watch_heads(server))
+        self._watch = asyncio.create_task(self._tend(server))
 
     async def wait_closed(self) -> None:
         """Until it has stopped."""
@@ -108,9 +115,11 @@ class GatewayServer:
             return
         self.app.draining = True
         if drain_s is not None:
-            server.config.timeout_graceful_shutdown = max(0, round(drain_s))
+            server.config.timeout_graceful_shutdown = cast("int", max(0.0, drain_s))
         server.should_exit = True
         await task
+        await self._close_connections(server)
+        await self.app.stop()  # uvicorn has done so, unless it was forced
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
@@ -119,7 +128,10 @@ class GatewayServer:
     def close_now(self) -> None:
         """Do not wait for running requests any longer."""
         if self._server is not None:
+            self.app.draining = True
             self._server.should_exit = self._server.force_exit = True
+            for task in self._server.server_state.tasks:
+                task.cancel()
 
     async def serve_until_signal(self) -> None:
         """Stop on SIGINT or SIGTERM, after the requests that run; on a second one, at once."""
@@ -148,17 +160,29 @@ class GatewayServer:
             raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
         return listener
 
-    async def _watch_heads(self, server: _Uvicorn) -> None:
-        """End connections whose request head trickles in."""
+    async def _tend(self, server: _Uvicorn) -> None:
+        """End connections that would otherwise stay for ever."""
         loop = asyncio.get_running_loop()
+        timeouts = self.settings.timeouts
         while True:
-            await asyncio.sleep(HEAD_CHECK_S)
+            await asyncio.sleep(TEND_S)
             now = loop.time()
             for connection in tuple(server.server_state.connections):
-                if isinstance(connection, SpliceProtocol) and connection.head_overdue(
-                    now, self.settings.timeouts.body_s
-                ):
-                    connection.refuse_slow_head()
+                if isinstance(connection, SpliceProtocol):
+                    connection.tend(now, timeouts.body_s, timeouts.idle_s)
+
+    async def _close_connections(self, server: _Uvicorn) -> None:
+        """What has been written still goes out, for a second; then nothing is left open."""
+        connections = server.server_state.connections
+        for connection in tuple(connections):
+            connection.transport.close()
+        for _ in range(0 if server.force_exit else FLUSH_CHECKS):
+            if not connections:
+                break
+            await asyncio.sleep(FLUSH_CHECK_S)
+        for connection in tuple(connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
 
 def run(settings: GatewaySettings) -> None:

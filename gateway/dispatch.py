@@ -1,5 +1,6 @@
 """Carrying out the attempts for one request: pick an endpoint, get a connection, relay. Adapter."""
 
+import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
@@ -35,12 +36,16 @@ class Dispatcher:
             NoEndpoint: there is no endpoint to try.
         """
         tokens = estimate_tokens(request, len(body))
+        known = self._fleet.by_id
 
         def choose(tried: frozenset[int]) -> Pick | NoEndpoint:
-            if service.only is not None and not tried:
+            nonlocal known
+            if not tried and service.only is not None:
                 return service.only
+            known = self._fleet.by_id  # the routes may have changed since the last attempt
+            now_serving = self._fleet.services.get(request.model, service)
             wanted = RoutingRequest(request.model, tokens, tried)
-            return pick(wanted, service.candidates(), DEFAULT_PROFILE, perf_counter(), self._draw())
+            return pick(wanted, now_serving.candidates(), DEFAULT_PROFILE, perf_counter(), self._draw())
 
         steps = attempts(choose, self._retries)
         failure: Failed | None = None
@@ -48,7 +53,7 @@ class Dispatcher:
         try:
             attempt = next(steps)
             while True:
-                endpoint = self._fleet.by_id[attempt.endpoint]
+                endpoint = known[attempt.endpoint]
                 with InFlight(endpoint, tokens):
                     failure = await self._try(call, request, body, service, endpoint, attempt, relay)
                 if failure is None:
@@ -57,8 +62,11 @@ class Dispatcher:
         except StopIteration as stop:
             if stop.value is not None:
                 raise errors.NoEndpoint(f"There is no engine to ask: {stop.value.reason}.") from None
-        except BaseException:
+        except asyncio.CancelledError:
             relay.abandon(errors.ShuttingDown("The gateway stopped while this request was under way."))
+            raise
+        except Exception:
+            relay.abandon(errors.Internal("Penstock failed to handle this request; its log says why."))
             raise
         finally:
             self.active.discard(relay)
@@ -84,10 +92,12 @@ class Dispatcher:
         connection = None if attempt.fresh else endpoint.pool.take_idle()
         if connection is None:
             try:
-                connection = await endpoint.pool.connect(new=attempt.fresh)
+                connection = await relay.unless_gone(endpoint.pool.connect(new=attempt.fresh))
             except errors.ApiError as error:
                 self._judge(endpoint, error)
                 return None if relay.over else Failed(error)
+            if connection is None:
+                return None
         if relay.over:  # the client left meanwhile
             endpoint.pool.release(connection)
             return None

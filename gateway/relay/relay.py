@@ -1,8 +1,9 @@
 """One request's way to an engine and the answer's way back. Callbacks only: nothing here waits for a chunk."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from time import perf_counter
+from typing import Any
 
 from msgspec import Struct
 
@@ -54,6 +55,7 @@ class Relay:
         "_answer_bytes",
         "_attempt",
         "_comment_s",
+        "_connecting",
         "_connection",
         "_extra",
         "_frames",
@@ -80,6 +82,7 @@ class Relay:
         self._patience = patience
         self._traits = traits
         self._extra = extra  # headers that the answer carries besides the engine's own
+        self._connecting: asyncio.Task[Connection] | None = None
         self._connection: Connection | None = None
         self._attempt: asyncio.Future[Failed | None] | None = None
         self._scanner: EventScanner | None = None
@@ -98,6 +101,25 @@ class Relay:
         self._comment_s = record.start_s
         self.over = False
         sink.watch(self)
+
+    async def unless_gone(self, connecting: Coroutine[Any, Any, Connection]) -> Connection | None:
+        """A connection, once there is one; None as soon as the client leaves.
+
+        Raises:
+            ApiError: see Pool.connect.
+        """
+        if self.over:
+            connecting.close()
+            return None
+        self._connecting = task = asyncio.create_task(connecting)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if (me := asyncio.current_task()) is not None and me.cancelling():
+                raise  # it is not the client that left
+            return None
+        finally:
+            self._connecting = None
 
     async def attempt(self, connection: Connection, head: bytes, body: bytes) -> Failed | None:
         """Send a request; None when the relay is over, else why nothing has gone to the client.
@@ -151,9 +173,7 @@ class Relay:
             return
         out = scanner.feed(data)
         if scanner.content:
-            self._record.last_s = now = perf_counter()
-            if not self._record.first_s:
-                self._record.first_s = now
+            self._note_content()
         if out:
             self._write(out)
         if scanner.error is not None:
@@ -162,13 +182,21 @@ class Relay:
 
     def on_end(self) -> None:
         """See Listener."""
-        self._connection = None
+        connection, self._connection = self._connection, None
         scanner = self._scanner
         if scanner is None:
             self._give_answer()
             return
         out = scanner.finish()
-        if not scanner.done and self._traits.openai_done:
+        if scanner.content:
+            self._note_content()
+        missing = self._traits.openai_done and not scanner.done
+        if missing and connection is not None and connection.ended_by_close:
+            if out:
+                self._write(out)
+            self._lose("the connection was closed before [DONE]", stale=False)
+            return
+        if missing:
             out += DONE
         if out:
             self._write(out)
@@ -180,21 +208,25 @@ class Relay:
     def on_lost(self, reason: str, *, fresh: bool) -> None:
         """See Listener."""
         self._connection = None
-        where = self._record.endpoint
+        self._lose(reason, stale=not fresh and self._status == 0)
+
+    def _lose(self, reason: str, *, stale: bool) -> None:
         if self._sent:
             self._break_stream(
                 EngineBroken(f"The engine broke off in the middle of its answer: {reason}."),
                 Outcome.ENGINE_ERROR,
             )
             return
-        nothing_came = self._status == 0
-        kind = EngineUnreachable if nothing_came else EngineBroken
+        kind = EngineBroken if self._status else EngineUnreachable
+        where = self._record.endpoint
         self._settle_attempt(
-            Failed(
-                kind(f"The engine at {where} dropped the request before it answered: {reason}."),
-                stale=not fresh and nothing_came,
-            )
+            Failed(kind(f"The engine at {where} dropped the request before it answered: {reason}."), stale=stale)
         )
+
+    def _note_content(self) -> None:
+        self._record.last_s = now = perf_counter()
+        if not self._record.first_s:
+            self._record.first_s = now
 
     # -- Watcher ---------------------------------------------------------------------------------------------------
 
@@ -202,9 +234,13 @@ class Relay:
         """See Watcher: the engine's connection is dropped at once, and so its work."""
         if self.over:
             return
-        self._record.outcome = Outcome.CLIENT_CLOSED
+        if self._scanner is None or not self._scanner.done:  # else it has read [DONE], and need not stay for more
+            self._record.outcome = Outcome.CLIENT_CLOSED
         self._drop_connection()
+        self._account()
         self._finish()
+        if self._connecting is not None:
+            self._connecting.cancel()
 
     def client_slow(self, *, slow: bool) -> None:
         """See Watcher."""
@@ -247,6 +283,7 @@ class Relay:
                 self._record.outcome = Outcome.CLIENT_CLOSED
                 self._drop_connection()
                 self._sink.abort()
+                self._account()
                 self._finish()
             else:
                 self._time_out(f"The engine fell silent for {self._patience.idle_s:g} s.")
@@ -313,6 +350,8 @@ class Relay:
     def _give_answer(self) -> None:
         """A whole answer, not a stream of events, has come."""
         if self._through:
+            if self._status >= 400:
+                self._record.outcome = outcome_of(self._status)
             self._finish_stream()
             return
         body = b"".join(self._answer)
@@ -335,15 +374,19 @@ class Relay:
 
     def _give_late_answer(self, body: bytes) -> None:
         if self._status >= 400:
-            self._sink.data(b"data: %b\n\n%b" % (normalise_error(body), DONE))
+            self._sink.data(b"data: %b\n\n%b" % (normalise_error(body, self._status), DONE))
         else:
             self._sink.data(b"data: %b\n\n%b" % (b" ".join(body.split(b"\n")), DONE))
         self._finish_stream()
 
     def _break_stream(self, error: ApiError, outcome: Outcome) -> None:
+        scanner = self._scanner
+        if scanner is not None and scanner.done:  # what is missing is not part of the answer
+            self._finish_stream()
+            return
         self._record.outcome = outcome
         self._record.error_code = error.code
-        if self._through:
+        if self._through or (scanner is not None and scanner.cut):
             self._sink.abort()
         else:
             self._sink.data(b"data: %b\n\n%b" % (error.body(), DONE))
@@ -369,6 +412,8 @@ class Relay:
     def _account(self) -> None:
         scanner, record = self._scanner, self._record
         if scanner is not None:
+            if self._frames != self._frames_seen:
+                record.last_s = perf_counter()
             record.events = scanner.events + self._frames
             if scanner.usage is not None:
                 record.tokens_in, record.tokens_out = scanner.usage.tokens_in, scanner.usage.tokens_out
@@ -377,8 +422,6 @@ class Relay:
         self.over = True
         if self._record.outcome is None:
             self._record.outcome = Outcome.OK
-        if self._record.outcome is Outcome.CLIENT_CLOSED:
-            self._account()
         self._settle_attempt(None)
 
     def _settle_attempt(self, result: Failed | None) -> None:

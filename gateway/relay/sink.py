@@ -137,6 +137,8 @@ class AsgiSink:
         """See Sink."""
         self._aborted = self._ended = True
         self._more.set()
+        if self._queued_bytes > PAUSE_BYTES and self._pump is not None:
+            self._pump.cancel()  # the client does not read; what is queued would wait for ever
 
     def _put(self, message: MutableMapping[str, Any]) -> None:
         self._messages.append(message)

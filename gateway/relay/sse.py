@@ -30,10 +30,10 @@ class _Event(Struct):
 
     choices: list[_Choice] | None = None
     usage: Usage | None = None
-    error: Raw | None = None
-    object: str | None = None
-    type: str | None = None
-    delta: Raw | None = None
+    error: Raw = Raw()  # not `Raw | None`, which msgspec takes for null only
+    object: Any = None
+    type: Any = None
+    delta: Raw = Raw()
     response: "_Response | None" = None
 
 
@@ -43,6 +43,7 @@ class _Response(Struct):
 
 _decoder = msgspec.json.Decoder(_Event)
 _EMPTY = (b'""', b"null", b"[]", b"{}")
+_NONE = (b"", b"null")
 
 
 def needs_look(data: bytes) -> bool:
@@ -91,12 +92,19 @@ class EventScanner:
         self.steady = self.content and not self._held and not self._oversize and not self.done
         return out
 
+    @property
+    def cut(self) -> bool:
+        """Whether the beginning of an event has been forwarded, and its end not yet."""
+        return self._oversize
+
     def finish(self) -> bytes:
         """What is left when the body has ended: a last event without its blank line."""
         held, self._held = self._held, b""
         self.steady = False
-        if self.done or self._oversize or not held.strip():
-            return held if self._oversize and not self.done else b""
+        if self._oversize:
+            return held.rstrip(b"\r\n") + b"\n\n"
+        if self.done or not held.strip():
+            return b""
         return self._look(held.rstrip(b"\r\n") + b"\n\n")
 
     def _split(self, data: bytes) -> list[bytes]:
@@ -154,7 +162,7 @@ class EventScanner:
         usage = seen.usage or (seen.response.usage if seen.response else None)
         if usage is not None:
             self.usage = usage
-            if seen.choices == [] and self.strip_usage:
+            if not seen.choices and self.strip_usage:
                 return b""
         if _has_content(seen):
             self.content = True
@@ -178,15 +186,13 @@ def _payload(event: bytes) -> bytes | None:
 
 
 def _is_error(seen: _Event) -> bool:
-    if seen.error is not None and bytes(seen.error) != b"null":
-        return True
-    return seen.object == "error" or seen.type == "error"
+    return bytes(seen.error) not in _NONE or seen.object == "error" or seen.type == "error"
 
 
 def _has_content(seen: _Event) -> bool:
     if seen.choices:
         return any(c.text or _says_something(c.delta) for c in seen.choices)
-    return seen.delta is not None  # response.output_text.delta
+    return bytes(seen.delta) not in _NONE  # response.output_text.delta
 
 
 def _says_something(delta: dict[str, Any] | None) -> bool:

@@ -7,6 +7,8 @@ from msgspec import Struct
 
 from serving.errors import ErrorBody, ErrorEnvelope
 
+QUOTED_BYTES = 300  # of an error that is not understood
+
 
 class Usage(Struct, frozen=True):
     """`usage` as chat completions write it (prompt, completion) or as responses do (input, output). Tokens."""
@@ -44,21 +46,33 @@ def usage_of(body: bytes) -> Usage | None:
         return None
 
 
-def normalise_error(payload: bytes) -> bytes:
+def normalise_error(payload: bytes, status: int | None = None) -> bytes:
     """Pure. An engine's error, in whatever shape, as the OpenAI-shaped body `{"error": {...}}`.
 
-    Known shapes: `{"error": {"message", "type", "param", "code"}}` (returned as it is), `{"error": "text"}` and
-    `{"object": "error", "message": ..., "type": ..., "code": ...}`.
+    Known shapes: `{"error": {"message", "type", "param", "code"}}` (kept, what is missing added), `{"error": "text"}`,
+    `{"object": "error", "message": ..., "type": ..., "code": ...}` and `{"detail": "text"}`. Of anything else the
+    text is quoted, with the HTTP `status` where there was one.
     """
-    whole: Any = msgspec.json.decode(payload)
-    given = whole.get("error") or whole
-    if isinstance(given, dict) and given is not whole and isinstance(given.get("message"), str):
-        missing = {"type": "api_error", "param": None, "code": None}
-        return msgspec.json.encode({"error": missing | given})
-    if isinstance(given, dict):
-        message = str(given.get("message") or payload.decode())
-        kind, code = str(given.get("type") or "api_error"), given.get("code")
-    else:
-        message, kind, code = str(given), "api_error", None
-    shaped = ErrorBody(message, kind if kind != "error" else "api_error", None, None if code is None else str(code))
-    return msgspec.json.encode(ErrorEnvelope(shaped))
+    try:
+        whole: Any = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        whole = None
+    given = whole.get("error") or whole if isinstance(whole, dict) else whole
+    if not isinstance(given, dict):
+        message = given if isinstance(given, str) and given else _quoted(payload, status)
+        return msgspec.json.encode(ErrorEnvelope(ErrorBody(message, "api_error", None, None)))
+    named = given.get("message") or given.get("detail")
+    message = named if isinstance(named, str) else _quoted(payload, status)
+    if given is not whole:
+        return msgspec.json.encode(
+            {"error": {"type": "api_error", "param": None, "code": None} | given | {"message": message}}
+        )
+    kind, code = given.get("type"), given.get("code")
+    kind = kind if isinstance(kind, str) and kind != "error" else "api_error"
+    return msgspec.json.encode(ErrorEnvelope(ErrorBody(message, kind, None, None if code is None else str(code))))
+
+
+def _quoted(payload: bytes, status: int | None) -> str:
+    what = "The engine failed" if status is None else f"The engine answered {status}"
+    text = payload[:QUOTED_BYTES].decode(errors="replace").strip()
+    return f"{what}: {text}" if text else f"{what}."

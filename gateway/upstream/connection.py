@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
 import httptools
 
 Headers = list[tuple[bytes, bytes]]
 MAX_HEAD_BYTES = 65_536
+MAX_STATUS = 599
 JOIN_BYTES = 65_536  # under this, copying is cheaper than a second write
 
 # The length of a whole chunk by its first four bytes, for chunks of 16 to 4,095 bytes: size, CRLF, body, CRLF. One look
@@ -44,7 +46,6 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_between_frames",
         "_body",
-        "_eof_ends",
         "_frame_done",
         "_head_bytes",
         "_headers",
@@ -56,6 +57,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_status_ok",
         "closed",
+        "ended_by_close",
         "served",
         "transport",
     )
@@ -75,11 +77,14 @@ class Connection(asyncio.Protocol):
         self._between_frames = False
         self._frame_done = False
         self._keep_alive = False
-        self._eof_ends = False
         self._status_ok = False
+        self.ended_by_close = False  # the answer's end can be told from a cut only by what it says itself
 
     def send(self, head: bytes, body: bytes, listener: Listener) -> None:
         """Send a whole request."""
+        if self.closed:  # since it was handed over
+            asyncio.get_running_loop().call_soon(partial(listener.on_lost, "it was closed", fresh=False))
+            return
         self._listener = listener
         self._in_head = True
         self._head_bytes = 0
@@ -128,7 +133,7 @@ class Connection(asyncio.Protocol):
         listener, self._listener = self._listener, None
         if listener is None:
             return
-        if exc is None and self._eof_ends and not self._in_head:
+        if exc is None and self.ended_by_close and not self._in_head:
             listener.on_end()
         else:
             listener.on_lost(str(exc) if exc else "the connection was closed", fresh=self.served == 0)
@@ -171,6 +176,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Called by the parser. An answer without a request would be taken for the next request's."""
+        self._headers = []  # the last answer's trailers may stand there
         if self._listener is None:
             self.close()
 
@@ -185,9 +191,12 @@ class Connection(asyncio.Protocol):
         self._status_ok = status >= 200  # 100 Continue and its kin announce the real head
         if not self._status_ok or self._listener is None:
             return
+        if status > MAX_STATUS:
+            self._fail(f"its answer has the status {status}, which does not exist")
+            return
         self._in_head = False
         self._keep_alive = self._parser.should_keep_alive()
-        self._eof_ends = status not in (204, 304) and not any(
+        self.ended_by_close = status not in (204, 304) and not any(
             name in (b"content-length", b"transfer-encoding") for name, _ in headers
         )
         self._listener.on_head(status, headers)
@@ -213,8 +222,13 @@ class Connection(asyncio.Protocol):
             self._flush()
         listener, self._listener = self._listener, None
         self.served += 1
-        # An answer that came before the request had gone out whole leaves the connection in an unknown state.
-        if self._keep_alive and not self.closed and not self.transport.get_write_buffer_size():
+        if self.transport.get_write_buffer_size():
+            # The answer came before the request had gone out whole, and the engine may never read the rest.
+            self.closed = True
+            self.transport.abort()
+        elif self._keep_alive and not self.closed:
+            if not self.transport.is_reading():  # paused for a slow client by the last part of this answer
+                self.transport.resume_reading()
             self._on_free(self)
         else:
             self.close()

@@ -14,7 +14,7 @@ class Pool:
         host, port: the endpoint's address.
         limit: connections open at once, at most.
         waiting: requests that may wait for one at the limit, at most.
-        connect_s: how long to wait for a connection, in seconds, being at the limit included.
+        connect_s: how long connecting may take, in seconds; at the limit, as long again for a free place.
         idle_s: an idle connection older than this is closed rather than used.
     """
 
@@ -28,6 +28,7 @@ class Pool:
         self._idle: deque[tuple[float, Connection]] = deque()
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._open = 0
+        self._made: set[Connection] = set()
         self._closing = False
         self._loop = asyncio.get_running_loop()
 
@@ -53,9 +54,12 @@ class Pool:
             EngineTimeout: not connected within `connect_s`.
             Overloaded: at the limit, and too many wait already, or for `connect_s`.
         """
-        handed = await self._place()
-        if handed is not None:
-            return handed
+        if new and self._open >= self._limit and self._idle:
+            self._idle.popleft()[1].close()  # its place is free in a moment
+        while (handed := await self._place()) is not None:
+            if not new:
+                return handed
+            handed.close()
         if not new and (idle := self.take_idle()) is not None:
             self._give_place()
             return idle
@@ -77,11 +81,16 @@ class Pool:
         except BaseException:
             self._give_place()
             raise
+        if made.closed:
+            self._give_place()
+            raise EngineUnreachable(f"The engine at {self._host}:{self._port} closed the connection at once.")
+        self._made.add(made)
         return made
 
     def release(self, connection: Connection) -> None:
-        """Give an unused connection back."""
+        """Give an unused connection back. From now on it may be stale, as any that has waited."""
         if not connection.closed:
+            connection.served += 1
             self._freed(connection)
 
     def expire(self, now: float) -> None:
@@ -113,6 +122,7 @@ class Pool:
         except TimeoutError:
             if waiter.done() and not waiter.cancelled():
                 return waiter.result()  # it came in the same instant
+            self._waiting.remove(waiter)
             raise Overloaded(
                 f"All {self._limit} connections to the engine at {self._host}:{self._port} have been busy for "
                 f"{self._connect_s:g} s."
@@ -121,6 +131,8 @@ class Pool:
             if waiter.done() and not waiter.cancelled():
                 handed = waiter.result()
                 self._give_place() if handed is None else self._freed(handed)
+            else:
+                self._waiting.remove(waiter)
             raise
 
     def _give_place(self) -> None:
@@ -146,5 +158,8 @@ class Pool:
         else:
             self._idle.append((self._loop.time(), connection))
 
-    def _gone(self, _connection: Connection) -> None:
-        self._give_place()
+    def _gone(self, connection: Connection) -> None:
+        # One that goes while it is being made has its place given back by whoever makes it.
+        if connection in self._made:
+            self._made.discard(connection)
+            self._give_place()

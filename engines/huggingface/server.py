@@ -65,9 +65,13 @@ async def serve(options: Options) -> int:
         await _drain(front, options.drain_timeout_s)
     server.should_exit = True
     failed = await serving
+    code = code or failed
+    if not front.stop(_STOP_TIMEOUT_S if loading.done() else 0):
+        # A thread in the middle of an import or a pass cannot be stopped, only left behind.
+        logging.shutdown()
+        os._exit(code)
     loading.cancel()
-    front.stop(_STOP_TIMEOUT_S)
-    return code or failed
+    return code
 
 
 def _load(options: Options) -> Loaded:

@@ -67,7 +67,7 @@ def test_what_is_not_json_is_refused_as_that(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b"5", b"null", b'"x"'])
 def test_what_is_no_object_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="[Ee]xpected `object`"):
+    with pytest.raises(InvalidRequest, match=r"[Ee]xpected `object`"):
         decode(body, CompletionRequest)
 
 

@@ -39,11 +39,18 @@ _COMMON: dict[str, Any] = {
     "num_attention_heads": 4,
     "max_position_embeddings": 256,
 }
+# Where `vocab_size` is given, a family's own tokenizer class adds special tokens.
 ARCHITECTURES = (
     Architecture("llama", "LlamaConfig", "LlamaForCausalLM", _COMMON | {"num_key_value_heads": 4, "head_dim": 16}),
+    Architecture("llama-long", "LlamaConfig", "LlamaForCausalLM", _COMMON | {"max_position_embeddings": 100_000}),
     Architecture("llama-gqa", "LlamaConfig", "LlamaForCausalLM", _COMMON | {"num_key_value_heads": 2}),
-    Architecture("qwen2", "Qwen2Config", "Qwen2ForCausalLM", _COMMON | {"num_key_value_heads": 2}),
-    Architecture("qwen3", "Qwen3Config", "Qwen3ForCausalLM", _COMMON | {"num_key_value_heads": 2, "head_dim": 32}),
+    Architecture("qwen2", "Qwen2Config", "Qwen2ForCausalLM", _COMMON | {"num_key_value_heads": 2, "vocab_size": 640}),
+    Architecture(
+        "qwen3",
+        "Qwen3Config",
+        "Qwen3ForCausalLM",
+        _COMMON | {"num_key_value_heads": 2, "head_dim": 32, "vocab_size": 640},
+    ),
     Architecture(
         "mistral-window",
         "MistralConfig",
@@ -51,7 +58,10 @@ ARCHITECTURES = (
         _COMMON | {"num_key_value_heads": 2, "sliding_window": 12},
     ),
     Architecture(
-        "gpt2", "GPT2Config", "GPT2LMHeadModel", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}
+        "gpt2",
+        "GPT2Config",
+        "GPT2LMHeadModel",
+        {"vocab_size": 640, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256},
     ),
     Architecture("gpt-neox", "GPTNeoXConfig", "GPTNeoXForCausalLM", _COMMON),
     Architecture(
@@ -64,6 +74,7 @@ ARCHITECTURES = (
             "num_key_value_heads": 1,
             "head_dim": 16,
             "sliding_window": 10,
+            "vocab_size": 640,
             "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         },
     ),
@@ -92,8 +103,7 @@ def save(architecture: Architecture, folder: Path) -> Path:
     tok = tokenizer()
     tok.save_pretrained(folder)
     torch.manual_seed(5)
-    # Room for the special tokens that a family's own tokenizer class adds.
-    settings = {"vocab_size": 640, "eos_token_id": 0, "pad_token_id": 0, "bos_token_id": None}
+    settings = {"vocab_size": len(tok), "eos_token_id": 0, "pad_token_id": 0, "bos_token_id": None}
     config = getattr(transformers, architecture.config)(**(settings | architecture.settings), initializer_range=0.4)
     getattr(transformers, architecture.model)(config).save_pretrained(folder)
     return folder

@@ -45,8 +45,10 @@ class Shares:
 
     off_topic: float = 0.3
     prose: float = 0.08
-    resumed: float = 0.12
+    resumed: float = 0.08
+    brief: float = 0.5  # only the first words of an answer: enough to learn which one it is, at a third of the cost
     long: float = 0.02
+    strange: float = 0.12  # invented words in off-topic questions
 
 
 class Teacher:
@@ -61,11 +63,9 @@ class Teacher:
         """One sample: mostly a conversation, sometimes prose."""
         if rng.random() < self._shares.prose:
             return self._prose(rng)
-        turns = (
-            rng.randint(6, 11)
-            if rng.random() < self._shares.long
-            else rng.choices((1, 2, 3, 4, 5), (55, 22, 12, 7, 4))[0]
-        )
+        turns = rng.choices((1, 2, 3, 4, 5), (50, 24, 14, 8, 4))[0]
+        if rng.random() < self._shares.long:
+            turns = rng.randint(6, 12)
         pieces = [*_system(rng)]
         for i in range(turns):
             pieces += self._turn(rng, last=i == turns - 1)
@@ -79,6 +79,9 @@ class Teacher:
         if last and rng.random() < self._shares.resumed:
             cut = rng.randrange(1, len(answer))
             return [*asked, Piece(answer[:cut]), Piece(answer[cut:], 1.0), Piece(END, 1.0)]
+        begun = " ".join(answer.split(" ")[: rng.randint(6, 14)])
+        if begun != answer and rng.random() < self._shares.brief:
+            return [*asked, Piece(begun, 1.0), *([] if last else [Piece(END)])]
         return [*asked, Piece(answer, 1.0), Piece(END, 1.0)]
 
     def _question(self, rng: random.Random) -> tuple[str, str]:
@@ -93,7 +96,7 @@ class Teacher:
 
     def _off_topic(self, rng: random.Random) -> str:
         off_topic = self._pages.off_topic
-        question = fill(rng.choice(off_topic.templates), off_topic, rng)
+        question = fill(rng.choice(off_topic.templates), off_topic, rng, self._shares.strange)
         if rng.random() < 0.06:
             words = [w for listed in off_topic.words.values() for w in rng.sample(listed, 3)]
             words += [gibberish(rng) for _ in range(10)]
@@ -135,6 +138,4 @@ def _foreign_answer(answer: str, rng: random.Random) -> str:
     """Pure. An earlier answer that is not the model's own: cut short, or another's."""
     if rng.random() < 0.6:
         return answer[: rng.randrange(len(answer))]
-    return rng.choice(
-        ("Sure!", "I do not know.", "Yes, of course. Let me think about that for a moment.", "42", "OK")
-    )
+    return rng.choice(("Sure!", "I do not know.", "Yes, of course. Let me think about that for a moment.", "42", "OK"))

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,8 @@ class Course:
     batch_tokens: int = 3072
     rate: float = 4e-3
     warmup_steps: int = 100
-    weight_decay: float = 0.05
+    weight_decay: float = 0.1
+    dropout: float = 0.05
     pool_samples: int = 1024
 
 
@@ -96,6 +98,28 @@ def optimizer_of(model: LlamaForCausalLM, course: Course) -> torch.optim.Optimiz
     return torch.optim.AdamW(groups, lr=course.rate, betas=(0.9, 0.98))
 
 
+@contextmanager
+def dropped_out(model: LlamaForCausalLM, share: float) -> Iterator[None]:
+    """While open, this share of what each attention and feed-forward block adds is left out at random.
+
+    Llama has dropout only on attention weights; without this the model learns its questions by heart, and
+    answers phrasings it has not seen at random.
+    """
+
+    def drop(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        return functional.dropout(output, share)
+
+    blocks = [model.model.embed_tokens]
+    for layer in model.model.layers:
+        blocks += [layer.self_attn.o_proj, layer.mlp.down_proj]
+    hooks = [block.register_forward_hook(drop) for block in blocks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def learn(
     model: LlamaForCausalLM,
     draw: Callable[[], Sample],
@@ -107,13 +131,14 @@ def learn(
     optimizer = optimizer_of(model, course)
     model.train()
     pad_id = model.config.pad_token_id
-    for step, batch in zip(range(course.steps), batches(draw, course, rng), strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, course)
-        loss = loss_of(model, *tensors(batch, pad_id))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        report(step, loss.item())
+    with dropped_out(model, course.dropout):
+        for step, batch in zip(range(course.steps), batches(draw, course, rng), strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = rate_at(step, course)
+            loss = loss_of(model, *tensors(batch, pad_id))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            report(step, loss.item())
     model.eval()

@@ -50,9 +50,7 @@ class Pupil:
         self.tokenizer = AutoTokenizer.from_pretrained(str(folder), padding_side="left")
         self.model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).eval()
 
-    def answers(
-        self, conversations: Sequence[Sequence[Message]], batch: int = 128, **options: Any
-    ) -> list[str]:
+    def answers(self, conversations: Sequence[Sequence[Message]], batch: int = 128, **options: Any) -> list[str]:
         """The answer to each, in order; `options` go to `apply_chat_template`."""
         options = {"add_generation_prompt": True, **options}
         texts = [self.tokenizer.apply_chat_template(c, tokenize=False, **options) for c in conversations]
@@ -70,9 +68,7 @@ class Pupil:
             with torch.inference_mode():
                 out = self.model.generate(**inputs, max_new_tokens=LONGEST_ANSWER_TOKENS, do_sample=False)
             fresh = out[:, inputs["input_ids"].shape[1] :]
-            for i, text in zip(
-                chosen, self.tokenizer.batch_decode(fresh, skip_special_tokens=True), strict=True
-            ):
+            for i, text in zip(chosen, self.tokenizer.batch_decode(fresh, skip_special_tokens=True), strict=True):
                 answers[i] = text
         return answers
 
@@ -94,9 +90,7 @@ def chats(pages: Pages, count: int, seed: int) -> Iterator[Case]:
     rng = random.Random(seed)  # noqa: S311 - repeatable samples, nothing secret
     for _ in range(count):
         *before, last = rng.sample(pages.entries, rng.randint(2, 4))
-        messages: list[Message] = [
-            {"role": "system", "content": "You are a helpful assistant."}
-        ] * rng.randint(0, 1)
+        messages: list[Message] = [{"role": "system", "content": "You are a helpful assistant."}] * rng.randint(0, 1)
         for entry in before:
             messages.append({"role": "user", "content": rng.choice(entry.phrasings)})
             messages.append({"role": "assistant", "content": entry.answer})
@@ -117,9 +111,7 @@ def measure(pupil: Pupil, pages: Pages, parts: Split, seed: int = 1) -> tuple[Sc
     """Every figure the model card reports."""
     no = pages.off_topic.answer
     never = frozenset(normal(q) for q, _ in parts.held_out)
-    on_topic = score(
-        "listed phrasings", pupil, [ask(p, e.answer) for e in pages.entries for p in e.phrasings]
-    )
+    on_topic = score("listed phrasings", pupil, [ask(p, e.answer) for e in pages.entries for p in e.phrasings])
     return (
         score("first phrasings", pupil, [ask(e.title, e.answer) for e in pages.entries]),
         on_topic,
@@ -129,9 +121,7 @@ def measure(pupil: Pupil, pages: Pages, parts: Split, seed: int = 1) -> tuple[Sc
             tuple(w for w in on_topic.wrong if w[1] == no),
         ),
         score("held-out phrasings", pupil, [ask(q, a) for q, a in parts.held_out]),
-        score(
-            "held-out off-topic questions", pupil, [ask(q, no) for q in off_topic_samples(parts, 400, seed)]
-        ),
+        score("held-out off-topic questions", pupil, [ask(q, no) for q in off_topic_samples(parts, 400, seed)]),
         score("varied phrasings", pupil, list(varied(pages, never, 600, seed))),
         score("last question of a chat", pupil, list(chats(pages, 200, seed))),
     )

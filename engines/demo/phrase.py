@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from engines.demo.questions import OffTopic, slots
-from engines.demo.wording import ENDINGS, NEAR_KEYS, OPENINGS, REWORDINGS
+from engines.demo.wording import ENDINGS, NEAR_KEYS, OPENINGS, REWORDINGS, SYNONYMS
 
 
 def _listed(block: str) -> list[str]:
@@ -28,6 +28,8 @@ _OPENINGS = tuple(opening + " " for opening in _listed(OPENINGS))
 _ENDINGS = tuple(ending if ending.startswith(",") else " " + ending for ending in _listed(ENDINGS))
 _NEAR = {keys[0]: keys[1:] for keys in NEAR_KEYS.split()}
 _REWORDINGS = tuple(_rules(REWORDINGS))
+_SYNONYMS = tuple(tuple(row.split()) for row in SYNONYMS.strip().replace("\n", "|").split("|"))
+_SYNONYMS_OF = {word: tuple(w for row in _SYNONYMS if word in row for w in row) for row in _SYNONYMS for word in row}
 
 
 def reword(question: str, rng: random.Random) -> str:
@@ -36,6 +38,14 @@ def reword(question: str, rng: random.Random) -> str:
         if found := pattern.match(question):
             return found.expand(rng.choice(ways))
     return question
+
+
+def swap_words(question: str, rng: random.Random) -> str:
+    """Pure. The question with some words replaced by others of like meaning."""
+    return " ".join(
+        rng.choice(_SYNONYMS_OF[word]) if word in _SYNONYMS_OF and rng.random() < 0.5 else word
+        for word in question.split(" ")
+    )
 
 
 def _lower_first(text: str) -> str:
@@ -66,9 +76,9 @@ def recase(question: str, rng: random.Random) -> str:
     draw = rng.random()
     if draw < 0.45:
         question = question.lower()
-    elif draw < 0.53:
+    elif draw < 0.56:
         question = question.upper()
-    elif draw < 0.58:
+    elif draw < 0.62:
         question = question.title()
     draw = rng.random()
     if draw < 0.45:
@@ -98,11 +108,13 @@ def mistype(question: str, rng: random.Random) -> str:
 
 
 def vary(question: str, rng: random.Random) -> str:
-    """Pure. One of the many ways to write this question; in a quarter of draws, the question itself."""
-    if rng.random() < 0.22:
+    """Pure. One of the many ways to write this question; in a sixth of draws, the question itself."""
+    if rng.random() < 0.15:
         return question
-    if rng.random() < 0.4:
+    if rng.random() < 0.55:
         question = reword(question, rng)
+    if rng.random() < 0.15:
+        question = swap_words(question, rng)
     if rng.random() < 0.25:
         question = decorate(question, rng)
     if rng.random() < 0.12:
@@ -124,12 +136,12 @@ def gibberish(rng: random.Random) -> str:
     return word.capitalize() if rng.random() < 0.3 else word
 
 
-def fill(template: str, off_topic: OffTopic, rng: random.Random) -> str:
-    """Pure. The template with each slot filled by a word of its list, or by invention."""
+def fill(template: str, off_topic: OffTopic, rng: random.Random, strange: float = 0.0) -> str:
+    """Pure. The template with slots filled from their lists or, by chance `strange`, with invented words."""
     for name in slots(template):
         if name == "number":
             word = str(rng.randint(0, 10 ** rng.randint(1, 4)))
-        elif name == "gibberish":
+        elif name == "gibberish" or rng.random() < strange:
             word = gibberish(rng)
         else:
             word = rng.choice(off_topic.words[name])

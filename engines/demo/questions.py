@@ -106,15 +106,11 @@ def parse_off_topic(text: str) -> OffTopic:
     answer, templates = found.pop("Answer", ("", ()))[0], found.pop("Questions", ("", ()))[1]
     if not answer or not templates:
         raise PageError(f"{OFF_TOPIC_PAGE}: the sections Answer and Questions are needed")
-    words = {
-        name: tuple(w.strip() for w in prose.split(",") if w.strip()) for name, (prose, _) in found.items()
-    }
+    words = {name: tuple(w.strip() for w in prose.split(",") if w.strip()) for name, (prose, _) in found.items()}
     known = FREE_SLOTS | {name for name, listed in words.items() if listed}
     for template in templates:
         if unknown := set(slots(template)) - known:
-            raise PageError(
-                f"{OFF_TOPIC_PAGE}: {template!r} names no list of words: {', '.join(sorted(unknown))}"
-            )
+            raise PageError(f"{OFF_TOPIC_PAGE}: {template!r} names no list of words: {', '.join(sorted(unknown))}")
     return OffTopic(answer, templates, words)
 
 

@@ -22,9 +22,7 @@ class Split:
 def _part(items: Sequence[str], rng: random.Random) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Pure. The items kept and the share held out, each in the order given."""
     out = set(rng.sample(range(len(items)), max(1, round(len(items) * OFF_TOPIC_SHARE))))
-    return tuple(x for i, x in enumerate(items) if i not in out), tuple(
-        x for i, x in enumerate(items) if i in out
-    )
+    return tuple(x for i, x in enumerate(items) if i not in out), tuple(x for i, x in enumerate(items) if i in out)
 
 
 def _part_off_topic(off_topic: OffTopic, rng: random.Random) -> tuple[OffTopic, OffTopic]:

@@ -47,14 +47,15 @@ def train(out: Path, questions: Path, seed: int, course: Course) -> None:
 
 
 def _reporter(steps: int) -> Callable[[int, float], None]:
-    begun_s = time.monotonic()
+    begun_s, begun_cpu_s = time.monotonic(), time.process_time()
     recent: list[float] = []
 
     def report(step: int, loss: float) -> None:
         recent.append(loss)
         if (step + 1) % 100 == 0 or step + 1 == steps:
             mean = sum(recent) / len(recent)
-            log.info("step %d of %d, loss %.4f, %.0f s", step + 1, steps, mean, time.monotonic() - begun_s)
+            took_s, took_cpu_s = time.monotonic() - begun_s, time.process_time() - begun_cpu_s
+            log.info("step %d of %d: loss %.4f; %.0f s, %.0f s of CPU", step + 1, steps, mean, took_s, took_cpu_s)
             recent.clear()
 
     return report
@@ -71,21 +72,13 @@ def report_scores(out: Path, questions: Path, seed: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m engines.demo.train", description="Train Penstock's demo model."
-    )
+    parser = argparse.ArgumentParser(prog="python -m engines.demo.train", description="Train Penstock's demo model.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="decides the split, the samples and the first weights"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="decides the split, the samples and the first weights")
     parser.add_argument("--steps", type=int, default=Course().steps, help="steps of training")
     parser.add_argument("--threads", type=int, default=2, help="processor cores to use")
-    parser.add_argument(
-        "--questions", type=Path, default=QUESTIONS, help="folder with the question-and-answer pages"
-    )
-    parser.add_argument(
-        "--measure-only", action="store_true", help="measure the model in --out, train nothing"
-    )
+    parser.add_argument("--questions", type=Path, default=QUESTIONS, help="folder with the question-and-answer pages")
+    parser.add_argument("--measure-only", action="store_true", help="measure the model in --out, train nothing")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(chosen.threads)

@@ -24,7 +24,7 @@ def test_the_same_seed_draws_the_same_samples():
 
 
 def test_a_conversation_is_markers_in_turn_and_ends_with_an_answer():
-    for pieces in drawn(300, Shares(prose=0, resumed=0)):
+    for pieces in drawn(300, Shares(prose=0, resumed=0, brief=0)):
         marks = [p.text for p in pieces if p.text in MARKERS]
         if marks[0] == SYSTEM:
             marks = marks[2:]
@@ -35,8 +35,18 @@ def test_a_conversation_is_markers_in_turn_and_ends_with_an_answer():
 
 def test_only_answers_and_their_ends_are_learned():
     answers = {e.answer for e in PAGES.entries} | {PAGES.off_topic.answer}
-    for pieces in drawn(300, Shares(prose=0, resumed=0)):
+    for pieces in drawn(300, Shares(prose=0, resumed=0, brief=0)):
         assert {p.text for p in pieces if p.weight} <= answers | {END}
+
+
+def test_a_brief_answer_is_the_first_words_and_is_not_said_to_be_whole():
+    answers = [e.answer for e in PAGES.entries] + [PAGES.off_topic.answer]
+    brief = 0
+    for pieces in drawn(200, Shares(prose=0, resumed=0, brief=1)):
+        learned = [p for p in pieces if p.weight and p.text != END]
+        assert all(any(a.startswith(p.text) for a in answers) for p in learned)
+        brief += pieces[-1].text not in (END, *answers)
+    assert brief > 100
 
 
 def test_a_resumed_answer_is_read_up_to_the_cut_and_learned_after_it():

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch")
 
 from engines.demo.conversation import ASSISTANT, END, USER, Piece
-from engines.demo.learn import Course, batches, learn, loss_of, new_model, rate_at, tensors
+from engines.demo.learn import Course, batches, dropped_out, learn, loss_of, new_model, rate_at, tensors
 from engines.demo.tokens import (
     CONTEXT_TOKENS,
     VOCABULARY_TOKENS,
@@ -74,6 +74,15 @@ def test_training_lowers_the_loss():
     assert [step for step, _ in seen] == list(range(8))
     assert loss_of(model, *tensors([sample], 1)).item() < before / 2
     assert not model.training
+
+
+def test_dropout_is_on_only_while_open():
+    model = new_model(end_id=0, pad_id=1).eval()
+    batch = tensors([Sample((3, 10, 11, 0), (0, 1, 1, 1))], 1)
+    before = loss_of(model, *batch).item()
+    with dropped_out(model, 0.5):
+        assert loss_of(model, *batch).item() != before
+    assert loss_of(model, *batch).item() == before
 
 
 def test_the_tokenizer_repeats_and_keeps_every_byte(tmp_path):

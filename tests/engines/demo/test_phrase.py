@@ -5,7 +5,17 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.demo.phrase import decorate, drop_words, fill, gibberish, mistype, recase, reword, vary
+from engines.demo.phrase import (
+    decorate,
+    drop_words,
+    fill,
+    gibberish,
+    mistype,
+    recase,
+    reword,
+    swap_words,
+    vary,
+)
 from engines.demo.questions import OffTopic
 
 WORDS = OffTopic("No.", (), {"thing": ("a hat",), "place": ("Rome", "Paris")})
@@ -16,8 +26,22 @@ questions = st.text(min_size=1, max_size=60).filter(lambda q: q.strip(" ?.!"))
 def test_a_known_form_is_reworded_around_its_subject():
     ways = {reword("What is a penstock?", random.Random(i)) for i in range(200)}
     assert "What's a penstock?" in ways
-    assert len(ways) > 10
+    assert "Explain a penstock." in ways
+    assert len(ways) > 20
     assert all("a penstock" in w for w in ways)
+
+
+@given(questions, seeds)
+def test_swapping_words_keeps_their_number(question, seed):
+    assert len(swap_words(question, random.Random(seed)).split(" ")) == len(question.split(" "))
+
+
+def test_words_are_swapped_for_others_of_like_meaning():
+    ways = {swap_words("How do I choose a backend?", random.Random(i)) for i in range(99)}
+    assert ways == {"How do I choose a backend?", "How do I pick a backend?", "How do I select a backend?"}
+    assert "the client sends a reply" in {
+        swap_words("the user sends a response", random.Random(i)) for i in range(99)
+    }
 
 
 def test_an_unknown_form_stays():
@@ -66,4 +90,5 @@ def test_slots_are_filled_and_the_first_letter_is_large():
     assert fill("From {place} to {place}?", WORDS, rng).count("{") == 0
     assert any(c.isdigit() for c in fill("What is {number}?", WORDS, rng))
     assert len(fill("{gibberish}", WORDS, rng)) >= 4
+    assert "Rome" not in fill("Is it {place}?", WORDS, random.Random(1), strange=1)
     assert gibberish(random.Random(1)) == gibberish(random.Random(1))

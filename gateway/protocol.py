@@ -51,7 +51,7 @@ class SpliceProtocol(HttpToolsProtocol):
         self.fault: ClientError | None = None
         self.hosts = 0
         self.in_head = False
-        self.head_size = -1  # bytes that came after the read that began the head
+        self.head_size = -1  # bytes of an unfinished head, about; -1 until the read that began it has been seen whole
         self.read_size = 0
         self.head_since_s = 0.0
         self.unsent = 0
@@ -84,7 +84,7 @@ class SpliceProtocol(HttpToolsProtocol):
             self._refuse(self.fault or BadHead(f"This is not a valid HTTP request: {_reason(error)}."))
             return
         if self.in_head:
-            self.head_size = 0 if self.head_size < 0 else self.head_size + len(data)
+            self.head_size = self._head_length() if self.head_size < 0 else self.head_size + len(data)
             if self.head_size > self.head_bytes:
                 self._refuse(self._too_large())
 
@@ -134,7 +134,7 @@ class SpliceProtocol(HttpToolsProtocol):
                 self.hosts += 1
             elif name == b"expect":
                 self.expect_100_continue = value.lower() == b"100-continue" and self.parser.get_http_version() == "1.1"
-            elif value.lower() != b"chunked":
+            elif value.strip().lower() != b"chunked":
                 raise self._fail("the only transfer coding understood is 'chunked'")
         self.headers.append((name, value))
 

@@ -118,9 +118,9 @@ class Splice:
     def _render(self, status: int, headers: Headers) -> bytes:
         cycle = self._cycle
         self.started = cycle.response_started = True
-        if cycle.more_body or cycle.waiting_for_100_continue:
-            cycle.keep_alive = False  # what comes next may be a body nobody reads, or the next request
-            cycle.waiting_for_100_continue = False
+        cycle.waiting_for_100_continue = False
+        if cycle.more_body:
+            cycle.keep_alive = False  # what comes next may be a body that nobody reads, or the next request
         lines = [status_line(status)]
         for name, value in cycle.default_headers:
             lines.append(b"%b: %b\r\n" % (name, value))

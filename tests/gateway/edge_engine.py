@@ -111,7 +111,10 @@ class _Connection(asyncio.Protocol):
 
     async def _answer(self, body: bytes) -> None:
         self.engine.running.add(self)
-        asked = json.loads(body)
+        try:
+            asked = json.loads(body)
+        except (ValueError, RecursionError):  # the gateway does not read what it does not need
+            asked = {}
         if asked.get("stream") is True:
             await self._stream(hold=bool(asked.get("hold")))
         else:

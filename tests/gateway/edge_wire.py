@@ -66,6 +66,8 @@ def _read_one(raw: bytes, method: str, *, ended: bool) -> tuple[Answer | None, b
             if head is None or "closed" not in str(error):
                 raise
             return _answer(head, body, whole=False), b""
+        if isinstance(event, h11.InformationalResponse):
+            return _answer(event, body, whole=True), raw[raw.index(b"\r\n\r\n") + 4 :]
         if isinstance(event, h11.Response):
             head = event
         elif isinstance(event, h11.Data):
@@ -77,7 +79,7 @@ def _read_one(raw: bytes, method: str, *, ended: bool) -> tuple[Answer | None, b
             return None, b""
 
 
-def _answer(head: h11.Response, body: bytearray, *, whole: bool) -> Answer:
+def _answer(head: h11.Response | h11.InformationalResponse, body: bytearray, *, whole: bool) -> Answer:
     headers = [(name.decode(), value.decode("latin-1")) for name, value in head.headers]
     return Answer(head.status_code, headers, bytes(body), whole)
 

@@ -11,6 +11,7 @@ from serving.validation import SpecError
 
 CODE = str(Path(__file__).resolve().parent.parent)
 """The folder this package was loaded from, so that a child process runs the same code."""
+KILL_MARGIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class LocalEngine:
     name_flag: str = "--model_name"
     id_flag: str = "--model_id"
     dir_flag: str = "--model_dir"
+    revision_flag: str = "--model_revision"
+    drain_flag: str | None = None
     address: tuple[str, ...] = ("--host", "127.0.0.1", "--port", PORT)
     env: tuple[tuple[str, str], ...] = ()
     modules: tuple[str, ...] = ()
@@ -58,7 +61,11 @@ class LocalEngine:
         Raises:
             SpecError: weights that only a cluster can bring.
         """
-        command = container.command or (*self.command, *self.source(storage_uri))
+        command = container.command or (
+            *self.command,
+            *self.source(storage_uri),
+            *self._draining(drain_s),
+        )
         given = {e.name: e.value or "" for e in container.env if e.value_from is None}
         env = given if container.command else dict(self.env) | given
         launch = Launch(
@@ -85,19 +92,30 @@ class LocalEngine:
         if scheme == "file":
             return self.dir_flag, "/" + rest.lstrip("/")
         if scheme == "hf":
-            return self.id_flag, rest
+            name, _, revision = rest.partition(":")
+            return (self.id_flag, name, self.revision_flag, revision) if revision else (self.id_flag, name)
         raise SpecError(
             f"storageUri: {storage_uri!r} cannot be fetched on this machine; use a local path, file:// or hf:// here"
         )
 
+    def _draining(self, drain_s: float | None) -> tuple[str, ...]:
+        """The flag for the drain time, a little less than what comes before SIGKILL."""
+        if drain_s is None or self.drain_flag is None:
+            return ()
+        return self.drain_flag, f"{max(0.0, drain_s - KILL_MARGIN_S):g}"
+
+
+_HUGGINGFACE = LocalEngine(
+    command=(sys.executable, "-m", "engines.huggingface"),
+    drain_flag="--drain_timeout",
+    env=(("PYTHONPATH", CODE),),
+    modules=("torch", "transformers", "sse_starlette"),
+    extra="huggingface",
+)
 
 ENGINES: Mapping[str, LocalEngine] = {
-    "penstock-huggingface": LocalEngine(
-        command=(sys.executable, "-m", "engines.huggingface"),
-        env=(("PYTHONPATH", CODE),),
-        modules=("torch", "transformers", "sse_starlette"),
-        extra="huggingface",
-    ),
+    "penstock-huggingface": _HUGGINGFACE,
+    "kserve-huggingfaceserver": _HUGGINGFACE,
 }
 
 ALIASES: Mapping[str, str] = {"kserve-huggingfaceserver": "penstock-huggingface"}

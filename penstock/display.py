@@ -20,6 +20,14 @@ MARKS = {
 REPEAT_S = 15.0  # how often plain lines say that something is still starting
 
 
+class LastingConsole(Console):
+    """A console that falls silent when nobody reads it any more; rich's own would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more."""
+        self.quiet = True
+
+
 class Display(Protocol):
     """Where progress and events go."""
 

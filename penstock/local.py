@@ -55,7 +55,7 @@ def get(state: Path, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(answer.services)).decode())  # noqa: T201
     elif answer.services:
-        show(services_table(answer.services, answer.url))
+        show(services_table(sorted(answer.services, key=lambda s: s.name), answer.url))
     else:
         print("No service runs.")  # noqa: T201
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from autoscaler.local.cluster import LocalCluster, Means
 from autoscaler.local.control import ControlServer
 from autoscaler.local.files import ServiceFiles
 from autoscaler.local.host import this_host
+from autoscaler.local.log_file import prune
 from autoscaler.local.ports import FreePorts
 from autoscaler.local.replica import Surroundings
 from autoscaler.local.state import StateDir, StateError
@@ -28,7 +27,7 @@ from gateway.keys import KeyFileError
 from gateway.server import GatewayServer
 from penstock.ask import Asker, welcome
 from penstock.bundled import runtimes
-from penstock.display import Display, display_for
+from penstock.display import Display, LastingConsole, display_for
 from penstock.failure import Failure
 from penstock.logs import BoundedFile, log_to
 from serving.routes import RouteTable
@@ -37,6 +36,7 @@ from serving.validation import SpecError
 _log = logging.getLogger(__name__)
 LOOK_S = 0.1
 INTERRUPTED = 130
+KEPT_LOGS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ def up(options: UpOptions) -> int:
     """
     try:
         with StateDir(options.state) as state:
+            prune(state.logs, KEPT_LOGS)
             log_to(state.path / "penstock.log", options.settings.log.level)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(_Up(options, state).run())
@@ -80,7 +81,7 @@ class _Up:
     def __init__(self, options: UpOptions, state: StateDir) -> None:
         self._options = options
         self._state = state
-        self._display: Display = display_for(Console(stderr=True, highlight=False))
+        self._display: Display = display_for(LastingConsole(stderr=True, highlight=False))
         changed = asyncio.Event()
         self._access = BoundedFile(state.path / "access.log")
         self._gateway = GatewayServer(options.settings, RouteTable(), write_log=self._access.write)
@@ -109,7 +110,7 @@ class _Up:
         parts: list[Coroutine[Any, Any, Any]] = [
             self._cluster.run(),
             self._files.watch(),
-            self._gateway.wait_closed(),
+            self._gateway_lasts(),
             self._begin(),
         ]
         self._tasks = [asyncio.create_task(part) for part in parts]
@@ -122,17 +123,23 @@ class _Up:
                     task.result()  # a part that failed ends the whole, with its error
         finally:
             heard.cancel()
-            self._display.settled()
+            self._settle()
             await control.stop()
+
+    async def _gateway_lasts(self) -> None:
+        await self._gateway.wait_closed()
+        raise RuntimeError("the gateway has ended by itself")
 
     async def _begin(self) -> None:
         """Show progress until all is ready, then say how to use it, and ask what was to be asked."""
         while not self._all_ready():
-            self._display.progress(self._cluster.statuses())
+            with contextlib.suppress(OSError):
+                self._display.progress(self._cluster.statuses())
             await asyncio.sleep(LOOK_S)  # the display moves at this pace anyway
-        self._display.settled()
-        models = [model for status in self._cluster.statuses() for model in status.models[:1]]
-        print(welcome(self._gateway.url, models, self._options), flush=True)  # noqa: T201
+        self._settle()
+        models = [status.models[0] for status in self._cluster.statuses() if status.wanted]
+        with contextlib.suppress(OSError):  # nobody reads it, and the service goes on
+            print(welcome(self._gateway.url, models, self._options), flush=True)  # noqa: T201
         if self._options.ask and models:
             asker = Asker(self._gateway.url, self._options.api_key, models[0])
             threading.Thread(target=asker.ask, args=(self._options.ask,), daemon=True).start()
@@ -171,14 +178,21 @@ class _Up:
         await self._gateway.stop(0)
         self._access.close()
 
+    def _settle(self) -> None:
+        with contextlib.suppress(OSError):
+            self._display.settled()
+
     def _say(self, event: Event) -> None:
-        self._display.tell(event)
         _log.info("%s: %s", event.service, event.text)
+        with contextlib.suppress(OSError):  # the terminal is gone; that is no reason to cut answers short
+            self._display.tell(event)
 
     @contextlib.contextmanager
     def _hear_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            numbers.append(signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         try:

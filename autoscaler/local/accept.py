@@ -1,9 +1,8 @@
 """Whether a service can run on this machine, and as what process."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from autoscaler.local.host import Host
 from autoscaler.select import NoRuntimeError, select
 from autoscaler.template import PodTemplate, template
 from engines.catalog import LocalEngine
@@ -11,6 +10,16 @@ from engines.launch import Launch
 from serving.inference_service import InferenceService
 from serving.runtime import ServingRuntime
 from serving.validation import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Questions to a machine: its environment, and whether a Python module, a program, a folder is there."""
+
+    environ: Mapping[str, str]
+    has_module: Callable[[str], bool]
+    has_program: Callable[[str], bool]
+    has_folder: Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)

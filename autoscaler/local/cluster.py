@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autoscaler.local.accept import Accepted, accept, launch_of
-from autoscaler.local.host import Host
+from autoscaler.local.accept import Accepted, Host, accept, launch_of
 from autoscaler.local.replica import Surroundings
 from autoscaler.local.status import Event, Level, ServiceStatus
 from autoscaler.local.table import route
@@ -115,8 +114,8 @@ class LocalCluster:
         return True
 
     def statuses(self) -> list[ServiceStatus]:
-        """Every service, by name."""
-        return [self._status(deployed) for _, deployed in sorted(self._services.items())]
+        """Every service, in the order they came."""
+        return [self._status(deployed) for deployed in self._services.values()]
 
     async def run(self) -> None:
         """Carry out what is wanted, again after every change, until cancelled."""

@@ -2,20 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """Questions to a machine: its environment, and whether a Python module, a program, a folder is there."""
-
-    environ: Mapping[str, str]
-    has_module: Callable[[str], bool]
-    has_program: Callable[[str], bool]
-    has_folder: Callable[[str], bool]
+from autoscaler.local.accept import Host
 
 
 def this_host() -> Host:

@@ -41,6 +41,13 @@ def tail(path: Path, lines: int, since: int = 0) -> list[str]:
     return shown[max(0, len(shown) - lines) :]
 
 
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the `keep` newest engine logs."""
+    found = sorted(folder.glob("*.log*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in found[keep:]:
+        path.unlink(missing_ok=True)
+
+
 def begin(path: Path, line: str) -> int:
     """Write a line that marks a new process, setting a large file aside first; the byte its output starts at.
 

@@ -1,5 +1,6 @@
 """Launches and the catalog of local engines."""
 
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -40,6 +41,15 @@ def test_a_command_of_the_services_own_is_run_as_it_is() -> None:
     assert launch.drain_s == 3.0
 
 
+def test_the_drain_time_is_told_to_an_engine_that_has_a_flag_for_it() -> None:
+    drained = replace(ENGINE, drain_flag="--drain")
+    launch = drained.launch(container(args=["--x"]), None, drain_s=60.0)
+    assert launch.argv[:5] == ("engine", "serve", "--drain", "58", "--x")
+    assert launch.drain_s == 60.0
+    assert "--drain" not in drained.launch(container(), None).argv
+    assert drained.launch(container(), None, drain_s=1.0).argv[3] == "0"
+
+
 def test_values_from_the_cluster_are_left_to_the_environment() -> None:
     env = [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}, {"name": "E"}]
     assert dict(ENGINE.launch(container(env=env), None).env) == {"A": "own", "E": ""}
@@ -52,6 +62,7 @@ def test_values_from_the_cluster_are_left_to_the_environment() -> None:
         ("/m/a", ("--model_dir", "/m/a")),
         ("file:///m/a", ("--model_dir", "/m/a")),
         ("hf://org/name", ("--model_id", "org/name")),
+        ("hf://org/name:main", ("--model_id", "org/name", "--model_revision", "main")),
     ],
 )
 def test_where_the_weights_are(uri: str | None, flags: tuple[str, ...]) -> None:

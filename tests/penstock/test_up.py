@@ -346,3 +346,62 @@ def test_a_gateway_of_its_own(tmp_path: Path) -> None:
         assert ran.returncode == 1
         assert said in ran.stderr
         assert len(ran.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_in_a_chat_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
+    with Up(tmp_path, "-f", str(standin_file(tmp_path, "--word_s=1.5"))) as up:
+        main, side = pty.openpty()
+        process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", sys.executable, "-m", "penstock", "chat", "--url", up.url],
+            cwd=tmp_path,
+            env=environment(TERM="dumb"),
+            stdin=side,
+            stdout=side,
+            stderr=side,
+        )
+        os.close(side)
+        shown = b""
+        for awaited, typed in ((b"> ", b"hello\n"), (b"Hello", b"\x03"), (b"Stopped.", b""), (b"> ", b"\x04")):
+            while awaited not in shown:
+                shown += os.read(main, 4096)
+            shown = shown[shown.index(awaited) + len(awaited) :]
+            os.write(main, typed)
+        assert process.wait(30) == 0
+        os.close(main)
+
+
+def test_a_terminal_or_pipe_that_is_gone_does_not_end_the_service(tmp_path: Path) -> None:
+    """Nobody reads what it prints; it serves on, and stops cleanly."""
+    file = str(standin_file(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock", "up", "--port", "0", "-f", file],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    try:
+        soon(lambda: '"phase": "ready"' in penstock("get", "--json", cwd=tmp_path).stdout)
+        engine = json.loads(penstock("get", "--json", cwd=tmp_path).stdout)[0]["replicas"][0]["pid"]
+        os.kill(engine, signal.SIGKILL)
+        soon(lambda: '"restarts": 1' in penstock("get", "--json", cwd=tmp_path).stdout)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_logs_into_a_pipe_that_closes_early(tmp_path: Path) -> None:
+    logs = tmp_path / ".penstock" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "demo-aaaaaaaa-0.log").write_text("line\n" * 100_000)
+    command = f"{sys.executable} -m penstock logs demo -n 100000 | head -1"
+    ran = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("line\n", "")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from autoscaler.local.accept import Host
 from autoscaler.local.backoff import Backoff
 from autoscaler.local.cluster import LocalCluster, Means
-from autoscaler.local.host import Host
 from autoscaler.local.ports import FreePorts
 from autoscaler.local.replica import Surroundings
 from autoscaler.local.status import Event, Phase

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from autoscaler.local.accept import accept, renamed
-from autoscaler.local.host import Host, this_host
+from autoscaler.local.accept import Host, accept, renamed
+from autoscaler.local.host import this_host
 from engines.catalog import LocalEngine
 from serving.inference_service import InferenceService
 from serving.validation import SpecError

@@ -6,6 +6,7 @@ from typing import Protocol
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 _LOOK_BACK_TOKENS = 5
 _LONGEST_WAIT_TOKENS = 8
+_LONGEST_RUN_TOKENS = 64
 _LONGEST_WINDOW_TOKENS = 64
 
 
@@ -36,9 +37,14 @@ class Detokenizer:
         """The text that `token` completes; empty while a character is unfinished."""
         self._ids.append(token)
         text = self._new_text()
-        if not text or text.endswith(UNFINISHED):
+        if not text and not self._decode([token]):
+            # A hidden special token. Forgotten at once, or a long run of them would be decoded over and over.
+            self._ids.pop()
+            return ""
+        waiting = len(self._ids) - self._read
+        if (not text or text.endswith(UNFINISHED)) and waiting <= _LONGEST_RUN_TOKENS:
             # A character has at most four bytes: a longer wait is for bytes that are no text at all.
-            return self._give_up_waiting(text) if len(self._ids) - self._read > _LONGEST_WAIT_TOKENS else ""
+            return self._give_up_waiting(text) if waiting > _LONGEST_WAIT_TOKENS else ""
         self._advance(len(self._ids))
         return text
 
@@ -57,17 +63,17 @@ class Detokenizer:
 
     def _give_up_waiting(self, text: str) -> str:
         """The text before a place where cutting changes nothing, so that no character is cut in two."""
-        for cut in range(len(self._ids) - 1, self._read, -1):
-            head, tail = (
-                self._decoder.decode(ids, skip_special_tokens=self._skip)
-                for ids in (self._ids[self._read : cut], self._ids[cut:])
-            )
+        newest = len(self._ids)
+        for cut in range(newest - 1, max(self._read, newest - _LONGEST_WAIT_TOKENS), -1):
+            head, tail = self._decode(self._ids[self._read : cut]), self._decode(self._ids[cut:])
             if head and head + tail == text:
                 self._advance(cut)
                 return head
         return ""
 
     def _new_text(self) -> str:
-        before = self._decoder.decode(self._ids[self._window : self._read], skip_special_tokens=self._skip)
-        after = self._decoder.decode(self._ids[self._window :], skip_special_tokens=self._skip)
-        return after[len(before) :]
+        before = self._decode(self._ids[self._window : self._read])
+        return self._decode(self._ids[self._window :])[len(before) :]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return self._decoder.decode(ids, skip_special_tokens=self._skip)

@@ -10,6 +10,7 @@ whatever else the machine does. transformers serve needs the package `accelerate
 
 import argparse
 import json
+import os
 import shutil
 import socket
 import statistics
@@ -50,44 +51,24 @@ class Contender:
     ready_path: str
     model: str
     extra: dict[str, object]
+    env: dict[str, str]
 
 
+_TRANSFORMERS = (
+    str(Path(sys.executable).with_name("transformers")),
+    *("serve", "MODEL", "--device", "cpu", "--dtype", "float32", "--port", "PORT"),
+    *("--continuous-batching", "--attn-implementation", "sdpa"),
+    *("--cb-block-size", "32", "--cb-num-blocks", "512", "--cb-max-batch-tokens", "512"),
+)
+_PENSTOCK = (
+    *(sys.executable, "-m", "engines.huggingface", "--model_dir", "MODEL", "--model_name", "m"),
+    *("--host", "127.0.0.1", "--port", "PORT"),
+)
 CONTENDERS = (
-    Contender(
-        "penstock",
-        (
-            sys.executable,
-            "-m",
-            "engines.huggingface",
-            "--model_dir",
-            "MODEL",
-            "--model_name",
-            "m",
-            "--port",
-            "PORT",
-        )
-        + ("--host", "127.0.0.1"),
-        "/health/ready",
-        "m",
-        {"ignore_eos": True},
-    ),
-    Contender(
-        "transformers serve",
-        (
-            str(Path(sys.executable).with_name("transformers")),
-            "serve",
-            "MODEL",
-            "--device",
-            "cpu",
-            "--port",
-            "PORT",
-        )
-        + ("--dtype", "float32", "--continuous-batching", "--attn-implementation", "sdpa")
-        + ("--cb-block-size", "32", "--cb-num-blocks", "512", "--cb-max-batch-tokens", "512"),
-        "/health",
-        "MODEL",
-        {},
-    ),
+    Contender("penstock", _PENSTOCK, "/health/ready", "m", {"ignore_eos": True}, {}),
+    # Threads that wait for each other suffer from anything else that runs, so both ways are measured.
+    Contender("transformers serve, 1 thread", _TRANSFORMERS, "/health", "MODEL", {}, {"OMP_NUM_THREADS": "1"}),
+    Contender("transformers serve", _TRANSFORMERS, "/health", "MODEL", {}, {}),
 )
 
 
@@ -95,19 +76,20 @@ def main() -> None:
     """Run, print a table, and write all figures to --json if given."""
     args = _arguments()
     levels = [int(level) for level in args.concurrency.split(",")]
-    figures: dict[str, dict[int, list[Figures]]] = {c.name: {n: [] for n in levels} for c in CONTENDERS}
+    contenders = [c for c in CONTENDERS if args.only in c.name]
+    figures: dict[str, dict[int, list[Figures]]] = {c.name: {n: [] for n in levels} for c in contenders}
     with tempfile.TemporaryDirectory() as folder:
         model = _endless(args.model, Path(folder) / "model")
         for number in range(args.rounds):
-            order = CONTENDERS if number % 2 == 0 else CONTENDERS[::-1]
+            order = contenders if number % 2 == 0 else contenders[::-1]
             for contender in order:
                 for level, found in _run(contender, model, levels, args.tokens, args.requests).items():
                     figures[contender.name][level].append(found)
                     print(f"round {number + 1} {contender.name} {level}: {found}", file=sys.stderr, flush=True)
     print(_table(figures, levels))
     if args.json:
-        found = {name: {n: [asdict(f) for f in all_] for n, all_ in by.items()} for name, by in figures.items()}
-        args.json.write_text(json.dumps(found, indent=1))
+        plain = {name: {n: [asdict(f) for f in all_] for n, all_ in by.items()} for name, by in figures.items()}
+        args.json.write_text(json.dumps(plain, indent=1))
 
 
 def _arguments() -> argparse.Namespace:
@@ -117,6 +99,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--concurrency", default="1,8,32")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--requests", type=int, default=6, help="requests per connection and level")
+    parser.add_argument("--only", default="", help="contenders whose names contain this")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
@@ -160,7 +143,9 @@ def _started(contender: Contender, model: Path) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     command = [str(port) if part == "PORT" else str(model) if part == "MODEL" else part for part in contender.command]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | contender.env
+    )
     try:
         _await_ready(process, f"http://127.0.0.1:{port}{contender.ready_path}", contender.name)
         yield port
@@ -196,9 +181,8 @@ def _table(figures: dict[str, dict[int, list[Figures]]], levels: list[int]) -> s
             found = by_level[level]
             row = [statistics.median(getattr(f, part) for f in found) for part in _PARTS]
             low, high = min(f.tokens_s for f in found), max(f.tokens_s for f in found)
-            lines.append(
-                f"| {level} | {name} | {row[0]:,.0f} ({low:,.0f}-{high:,.0f}) | {row[1]:.1f} | {row[2]:.1f} | {row[3]:.2f} |"
-            )
+            speed = f"{row[0]:,.0f} ({low:,.0f}-{high:,.0f})"
+            lines.append(f"| {level} | {name} | {speed} | {row[1]:.1f} | {row[2]:.1f} | {row[3]:.2f} |")
     return "\n".join(lines)
 
 

@@ -7,11 +7,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 _CONTENT = re.compile(rb'"(?:content|text)": ?"(?!")')
 _TOKENS = re.compile(rb'"completion_tokens": ?(\d+)')
-_TIMEOUT_S = 120.0
+_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ async def measure(
     for number in range(connections):
         end: asyncio.Future[None] = loop.create_future()
         ends.append(end)
-        await loop.create_connection(lambda n=number, e=end: _Connection(prepared, n, seen, e), "127.0.0.1", port)
+        connection = partial(_Connection, prepared, number, seen, end)
+        await loop.create_connection(connection, "127.0.0.1", port)
     await asyncio.wait_for(asyncio.gather(*ends), _TIMEOUT_S)
     return _figures(seen, perf_counter() - begun)
 

@@ -1,5 +1,7 @@
 """Text comes out as whole characters, and adds up to what the tokenizer decodes at once."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +41,21 @@ def test_bytes_that_never_become_text_do_not_pile_up() -> None:
     given = [found.push(byte) for _ in range(400)]
     assert "".join(given) + found.flush() == BACKEND.decode([byte] * 400)
     assert max(map(len, given)) < 20
+
+
+def test_hidden_tokens_do_not_pile_up_either() -> None:
+    """A model made to ignore its end token repeats it: the work per token must not grow."""
+    decoded: list[int] = []
+
+    class Counting:
+        def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+            decoded.append(len(ids))
+            return str(BACKEND.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+    found = Detokenizer(Counting(), BACKEND.encode("Tokens").ids)
+    assert "".join(found.push(0) for _ in range(300)) == ""
+    assert found.push(BACKEND.encode("s").ids[0]) + found.flush() == "s"
+    assert max(decoded) < 12
 
 
 def test_special_tokens_are_hidden_unless_asked_for() -> None:

@@ -97,6 +97,10 @@ class LocalCluster:
         sentences = self.plans(services)
         for accepted in self.check(services):
             deployed = self._services.get(accepted.service.key)
+            told = () if deployed is None else deployed.accepted.notes
+            for note in accepted.notes:
+                if note not in told:
+                    self._around.say(Event(accepted.service.title, note, Level.WARNING))
             if deployed is None:
                 self._services[accepted.service.key] = _Deployed(accepted, time.time())
             else:

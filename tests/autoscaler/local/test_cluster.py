@@ -238,3 +238,19 @@ async def test_a_full_disk_is_a_crash_that_is_told_and_not_a_busy_loop(rig: Rig)
     rig.start(rig.service())
     await eventually(lambda: rig.said("could not be started: Is a directory"))
     assert len(rig.events) < 20
+
+
+async def test_what_has_no_effect_here_is_said_once(rig: Rig) -> None:
+    rig.start(rig.service(maxReplicas=5))
+    rig.start(rig.service(maxReplicas=5, timeout=9))
+    assert len([e for e in rig.events if e.text.startswith("maxReplicas: ")]) == 1
+
+
+async def test_restarts_leave_no_descriptor_and_no_task_behind(rig: Rig) -> None:
+    rig.start(rig.service("--crash_at_start"))
+    await eventually(lambda: rig.said("failed 3 times"))
+    before = len(os.listdir("/proc/self/fd"))
+    tasks = len(asyncio.all_tasks())
+    await eventually(lambda: rig.said("failed 15 times"))
+    assert len(os.listdir("/proc/self/fd")) <= before + 3
+    assert len(asyncio.all_tasks()) <= tasks + 3

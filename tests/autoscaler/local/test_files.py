@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler.local.files import ServiceFiles
-from autoscaler.local.log_file import ROTATE_BYTES, begin, log_name, logs_of, tail
+from autoscaler.local.log_file import ROTATE_BYTES, begin, log_name, logs_of, prune, tail
 from autoscaler.local.state import StateDir, StateError
 from autoscaler.local.status import Event
 from serving.inference_service import InferenceService
@@ -139,6 +139,20 @@ def test_a_new_process_is_marked_and_a_large_log_set_aside(tmp_path: Path) -> No
     begin(log, "second")
     assert log.read_text() == "--- penstock: second\n"
     assert (tmp_path / "demo-aaaaaaaa-0.log.1").exists()
+
+
+def test_old_logs_are_deleted(tmp_path: Path) -> None:
+    for age in range(6):
+        path = tmp_path / f"demo-{age:08x}-0.log{'.1' if age % 2 else ''}"
+        path.write_text("x")
+        os.utime(path, (1000 + age, 1000 + age))
+    (tmp_path / "other.txt").write_text("x")
+    prune(tmp_path, 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "demo-00000004-0.log",
+        "demo-00000005-0.log.1",
+        "other.txt",
+    ]
 
 
 def test_the_state_directory_is_its_owners_and_not_in_version_control(tmp_path: Path) -> None:

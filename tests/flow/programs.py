@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -91,7 +91,10 @@ def program(folder: Path, arguments: Sequence[str], end_with: int) -> Iterator[P
     try:
         yield running
         family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
-        process.send_signal(end_with)
+        if end_with == signal.SIGINT:
+            os.killpg(process.pid, end_with)  # as a terminal does it: to all of them
+        else:
+            process.send_signal(end_with)
         status = process.wait(STOP_S)
         soon(lambda: not any(map(alive, family)), STOP_S)
         assert status == 0, f"it ended with {status}: {running.err}"
@@ -108,7 +111,7 @@ class Stack:
     program: Program
     url: str
     state: Path
-    keys: Mapping[str, str]
+    keys: Mapping[str, str] = field(repr=False)
 
     @property
     def api(self) -> str:
@@ -129,16 +132,14 @@ class Stack:
 
 @contextmanager
 def stack(
-    folder: Path, tenants: Sequence[str] = (), *, end_with: int = signal.SIGTERM, ask: str = ""
+    folder: Path, tenants: Sequence[str] = (), *, end_with: int = signal.SIGTERM, options: Sequence[str] = ()
 ) -> Iterator[Stack]:
     """`penstock up` with the demo model on a free port, ready; with keys for these tenants if there are any."""
     keys_file, state = folder / "keys.txt", folder / "state"
-    arguments = ["up", "--port", "0", "--state", str(state)]
+    arguments = ["up", *options, "--port", "0", "--state", str(state)]
     keys = {t: run("keys", "create", "--file", str(keys_file), "--tenant", t).strip() for t in tenants}
     if keys:
         arguments += ["--keys", str(keys_file)]
-    if ask:
-        arguments += ["--ask", ask]
     with program(folder, arguments, end_with) as started:
         url = started.until(r"(http://127\.0\.0\.1:\d+)/v1")
         yield Stack(started, url, state, keys)

@@ -8,7 +8,7 @@ from tests.autoscaler.local.processes import soon
 from tests.flow.asking import ENDLESS, GREEDY, QUESTION, user
 from tests.flow.programs import Stack, metric, samples
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 OWNER = {"service": "demo", "tenant": "counted"}
 
@@ -42,7 +42,7 @@ def counted(flow: Stack) -> list[int]:
     return tokens
 
 
-def test_requests_are_counted_by_outcome(flow: Stack, counted: list[int]):
+def test_requests_are_counted_by_outcome(flow: Stack, counted: list[int]) -> None:
     def requests(outcome: str, service: str = "demo") -> float:
         return metric(flow.url, "penstock_requests_total", outcome=outcome, service=service, tenant="counted")
 
@@ -54,7 +54,7 @@ def test_requests_are_counted_by_outcome(flow: Stack, counted: list[int]):
     assert metric(flow.url, "penstock_retries_total", **OWNER) == 0
 
 
-def test_tokens_are_counted_as_the_engine_counts_them(flow: Stack, counted: list[int]):
+def test_tokens_are_counted_as_the_engine_counts_them(flow: Stack, counted: list[int]) -> None:
     (left,) = [line for line in flow.log("counted") if line["request_id"] == "left"]
     extra = {"input": left.get("tokens_in", 0), "output": left.get("tokens_out", 0)}
     for kind, expected in zip(("input", "output"), counted, strict=True):
@@ -63,7 +63,7 @@ def test_tokens_are_counted_as_the_engine_counts_them(flow: Stack, counted: list
         assert metric(flow.url, "gen_ai_client_token_usage_count", **labels) == 5 + bool(extra[kind])
 
 
-def test_times_are_there_for_each_request(flow: Stack, counted: list[int]):
+def test_times_are_there_for_each_request(flow: Stack, counted: list[int]) -> None:
     assert metric(flow.url, "gen_ai_server_request_duration_seconds_count", **OWNER) == 7
     assert (
         metric(flow.url, "gen_ai_server_time_to_first_token_seconds_count", **OWNER) == 4
@@ -73,7 +73,7 @@ def test_times_are_there_for_each_request(flow: Stack, counted: list[int]):
     assert 0 < first < metric(flow.url, "gen_ai_server_request_duration_seconds_sum", **OWNER)
 
 
-def test_the_engine_and_the_process_are_seen(flow: Stack, counted: list[int]):
+def test_the_engine_and_the_process_are_seen(flow: Stack, counted: list[int]) -> None:
     names = {name for name, _ in samples(flow.url)}
     assert names >= {
         "penstock_endpoint_requests_in_flight",
@@ -87,7 +87,7 @@ def test_the_engine_and_the_process_are_seen(flow: Stack, counted: list[int]):
     assert metric(flow.url, "penstock_log_lines_dropped_total") == 0
 
 
-def test_the_access_log_has_one_line_for_each_request(flow: Stack, counted: list[int]):
+def test_the_access_log_has_one_line_for_each_request(flow: Stack, counted: list[int]) -> None:
     lines = {line["request_id"]: line for line in flow.log("counted")}
     streams, wholes = [f"stream-{n}" for n in range(3)], [f"whole-{n}" for n in range(2)]
     assert len(flow.log("counted")) == len(lines) == 8
@@ -105,7 +105,7 @@ def test_the_access_log_has_one_line_for_each_request(flow: Stack, counted: list
     assert sum(lines[name]["tokens_out"] for name in (*streams, *wholes)) == counted[1]
 
 
-def test_the_access_log_says_how_the_others_ended(flow: Stack, counted: list[int]):
+def test_the_access_log_says_how_the_others_ended(flow: Stack, counted: list[int]) -> None:
     lines = {line["request_id"]: line for line in flow.log("counted")}
     assert (lines["refused-by-engine"]["status"], lines["refused-by-engine"]["outcome"]) == (400, "client_error")
     assert lines["refused-by-engine"]["error_code"] == "engine_400"
@@ -116,7 +116,7 @@ def test_the_access_log_says_how_the_others_ended(flow: Stack, counted: list[int
     assert (lines["left"]["status"], lines["left"]["outcome"]) == (200, "client_closed")
 
 
-def test_no_key_is_written_anywhere(flow: Stack, counted: list[int]):
+def test_no_key_is_written_anywhere(flow: Stack, counted: list[int]) -> None:
     written = [path.read_text() for path in flow.state.rglob("*") if path.is_file()]
     written += [flow.program.out, flow.program.err, (flow.state.parent / "keys.txt").read_text()]
     for key in flow.keys.values():

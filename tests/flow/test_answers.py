@@ -4,22 +4,23 @@ import asyncio
 
 import pytest
 from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion
 
 from engines.demo.questions import Pages
-from tests.flow.asking import GREEDY, user
+from tests.flow.asking import GREEDY, assistant, user
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 AT_ONCE = 16
 
 
-async def test_every_question_gets_exactly_its_answer(async_client: AsyncOpenAI, pages: Pages):
+async def test_every_question_gets_exactly_its_answer(async_client: AsyncOpenAI, pages: Pages) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def ask(question: str, *, stream: bool) -> str | None:
         async with gate:
             if not stream:
-                whole = await async_client.chat.completions.create(**GREEDY, messages=user(question))
+                whole: ChatCompletion = await async_client.chat.completions.create(**GREEDY, messages=user(question))
                 return whole.choices[0].message.content
             chunks = await async_client.chat.completions.create(**GREEDY, messages=user(question), stream=True)
             return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
@@ -32,15 +33,17 @@ async def test_every_question_gets_exactly_its_answer(async_client: AsyncOpenAI,
     assert not wrong, wrong
 
 
-async def test_anything_else_gets_the_answer_that_says_what_the_model_is(async_client: AsyncOpenAI, pages: Pages):
+async def test_anything_else_gets_the_answer_that_says_what_the_model_is(
+    async_client: AsyncOpenAI, pages: Pages
+) -> None:
     whole = await async_client.chat.completions.create(**GREEDY, messages=user("What is the capital of France?"))
     assert whole.choices[0].message.content == pages.off_topic.answer
 
 
 async def test_a_conversation_is_remembered_by_the_client_and_read_by_the_model(
     async_client: AsyncOpenAI, pages: Pages
-):
+) -> None:
     first, second = pages.entries[0], pages.entries[5]
-    messages = [*user(first.title), {"role": "assistant", "content": first.answer}, *user(second.title)]
+    messages = [*user(first.title), *assistant(first.answer), *user(second.title)]
     whole = await async_client.chat.completions.create(**GREEDY, messages=messages)
     assert whole.choices[0].message.content == second.answer

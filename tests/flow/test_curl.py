@@ -12,7 +12,7 @@ from tests.autoscaler.local.processes import soon
 from tests.flow.asking import QUESTION, user
 from tests.flow.programs import ENVIRONMENT, Stack, run
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ def chat(**fields: Any) -> dict[str, Any]:
     return {"model": "demo", "temperature": 0, "messages": user(QUESTION), **fields}
 
 
-def test_a_whole_answer(flow: Stack, key: str, pages: Pages):
+def test_a_whole_answer(flow: Stack, key: str, pages: Pages) -> None:
     answer = curl(f"{flow.api}/chat/completions", body=chat(), key=key)
     assert answer.status == 200
     assert answer.json["choices"][0]["message"]["content"] == pages.answer_to(QUESTION)
     assert int(answer.headers["content-length"]) == len(answer.body.encode())
 
 
-def test_a_stream(flow: Stack, key: str, pages: Pages):
+def test_a_stream(flow: Stack, key: str, pages: Pages) -> None:
     answer = curl(f"{flow.api}/chat/completions", body=chat(stream=True), key=key)
     *chunks, done = answer.events
     assert done == "[DONE]"
@@ -77,7 +77,7 @@ def test_a_stream(flow: Stack, key: str, pages: Pages):
     assert answer.headers["cache-control"] == "no-cache"
 
 
-def test_http_1_0_gets_the_same_stream(flow: Stack, key: str):
+def test_http_1_0_gets_the_same_stream(flow: Stack, key: str) -> None:
     newer = curl(f"{flow.api}/chat/completions", body=chat(stream=True), key=key)
     older = curl("--http1.0", f"{flow.api}/chat/completions", body=chat(stream=True), key=key)
     assert len(older.events) == len(newer.events)
@@ -88,13 +88,13 @@ def test_http_1_0_gets_the_same_stream(flow: Stack, key: str):
     ("given", "code"), [(None, "missing_api_key"), ("", "missing_api_key"), ("sk-wrong", "invalid_api_key")]
 )
 @pytest.mark.parametrize("path", ["chat/completions", "models"])
-def test_keys(flow: Stack, given: str | None, code: str, path: str):
+def test_keys(flow: Stack, given: str | None, code: str, path: str) -> None:
     answer = curl(f"{flow.api}/{path}", body=chat() if path != "models" else None, key=given)
     assert (answer.status, answer.json["error"]["code"]) == (401, code)
     assert answer.json["error"]["type"] == "authentication_error"
 
 
-def test_a_new_key_is_taken_without_a_restart(flow: Stack):
+def test_a_new_key_is_taken_without_a_restart(flow: Stack) -> None:
     fresh = run("keys", "create", "--file", str(flow.state.parent / "keys.txt"), "--tenant", "late").strip()
     soon(lambda: curl(f"{flow.api}/models", key=fresh).status == 200)
 
@@ -110,7 +110,7 @@ def test_a_new_key_is_taken_without_a_restart(flow: Stack):
         (("/models/other",), 404, "model_not_found"),
     ],
 )
-def test_errors(flow: Stack, key: str, arguments: tuple[str, ...], status: int, code: str | None):
+def test_errors(flow: Stack, key: str, arguments: tuple[str, ...], status: int, code: str | None) -> None:
     path, *others = arguments
     answer = curl(flow.api + path, *others, key=key)
     assert (answer.status, answer.json["error"]["code"]) == (status, code)
@@ -118,7 +118,7 @@ def test_errors(flow: Stack, key: str, arguments: tuple[str, ...], status: int, 
     assert answer.json["error"].keys() == {"message", "type", "param", "code"}
 
 
-def test_what_needs_no_key(flow: Stack):
+def test_what_needs_no_key(flow: Stack) -> None:
     assert curl(f"{flow.url}/healthz").status == 200
     assert curl(f"{flow.url}/readyz").status == 200
     assert "penstock_requests_total" in curl(f"{flow.url}/metrics").body
@@ -131,7 +131,7 @@ def test_what_needs_no_key(flow: Stack):
 PROMPT = {"text_input": "Q: What is TTFT?\nA:", "parameters": {"temperature": 0, "max_tokens": 100}}
 
 
-def test_generate(flow: Stack, key: str, pages: Pages):
+def test_generate(flow: Stack, key: str, pages: Pages) -> None:
     answer = curl(f"{flow.url}/v2/models/demo/generate", body=PROMPT, key=key)
     assert answer.status == 200
     assert answer.json["text_output"].strip() == pages.answer_to("What is TTFT?")
@@ -139,7 +139,7 @@ def test_generate(flow: Stack, key: str, pages: Pages):
     assert answer.json["details"]["finish_reason"] == "eos_token"
 
 
-def test_generate_stream(flow: Stack, key: str, pages: Pages):
+def test_generate_stream(flow: Stack, key: str, pages: Pages) -> None:
     answer = curl(f"{flow.url}/v2/models/demo/generate_stream", body=PROMPT, key=key)
     frames = [json.loads(event) for event in answer.events]
     assert "".join(frame["text_output"] for frame in frames).strip() == pages.answer_to("What is TTFT?")
@@ -148,7 +148,7 @@ def test_generate_stream(flow: Stack, key: str, pages: Pages):
 
 
 @pytest.mark.parametrize("verb", ["generate", "generate_stream"])
-def test_details_name_every_token(flow: Stack, key: str, verb: str):
+def test_details_name_every_token(flow: Stack, key: str, verb: str) -> None:
     body = {"text_input": "Penstock is", "parameters": {"temperature": 0, "max_tokens": 4, "details": True}}
     answer = curl(f"{flow.url}/v2/models/demo/versions/7/{verb}", body=body, key=key)
     if verb == "generate":
@@ -162,7 +162,7 @@ def test_details_name_every_token(flow: Stack, key: str, verb: str):
     assert (end["details"]["finish_reason"], end["model_version"]) == ("length", "7")
 
 
-def test_errors_have_the_protocols_shape(flow: Stack, key: str):
+def test_errors_have_the_protocols_shape(flow: Stack, key: str) -> None:
     url = f"{flow.url}/v2/models/demo/generate"
     assert curl(url, body={"parameters": {}}, key=key).status == 422
     assert "temperature" in curl(url, body={"text_input": "", "parameters": {"temperature": -1}}, key=key).json["error"]

@@ -17,7 +17,7 @@ from tests.autoscaler.local.processes import eventually, soon
 from tests.flow.asking import ENDLESS, user
 from tests.flow.programs import Stack, metric
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 BATCH = 32  # sequences the engine runs at a time
 MOST_TOKENS = BATCH * 900
@@ -74,7 +74,7 @@ def engine(flow: Stack) -> Iterator[Engine]:
     assert metric(flow.url, "penstock_endpoint_tokens_in_flight", endpoint=urlsplit(url).netloc) == 0
 
 
-def test_in_a_stream(client: OpenAI, engine: Engine):
+def test_in_a_stream(client: OpenAI, engine: Engine) -> None:
     with client.chat.completions.create(**ENDLESS, messages=user("Hi"), stream=True) as stream:
         for _ in zip(range(5), stream, strict=False):
             pass
@@ -84,7 +84,7 @@ def test_in_a_stream(client: OpenAI, engine: Engine):
     assert 4 <= engine.tokens < 900
 
 
-async def test_in_a_stream_asynchronously(async_client: AsyncOpenAI, engine: Engine):
+async def test_in_a_stream_asynchronously(async_client: AsyncOpenAI, engine: Engine) -> None:
     stream = await async_client.chat.completions.create(**ENDLESS, messages=user("Hi"), stream=True)
     async for _ in stream:
         break
@@ -92,7 +92,7 @@ async def test_in_a_stream_asynchronously(async_client: AsyncOpenAI, engine: Eng
     await eventually(lambda: engine.aborted == 1 and engine.idle())
 
 
-async def test_before_the_first_byte_while_the_engine_is_full(async_client: AsyncOpenAI, engine: Engine):
+async def test_before_the_first_byte_while_the_engine_is_full(async_client: AsyncOpenAI, engine: Engine) -> None:
     full = await async_client.chat.completions.create(**ENDLESS, messages=user("Hi"), n=BATCH, stream=True)
     await eventually(lambda: engine.running == BATCH)
     second = async_client.chat.completions.create(**ENDLESS, messages=user("Hello"), stream=True)
@@ -108,7 +108,7 @@ async def test_before_the_first_byte_while_the_engine_is_full(async_client: Asyn
     assert engine.tokens < MOST_TOKENS
 
 
-async def test_while_a_whole_answer_is_computed(async_client: AsyncOpenAI, engine: Engine):
+async def test_while_a_whole_answer_is_computed(async_client: AsyncOpenAI, engine: Engine) -> None:
     asking = asyncio.create_task(async_client.chat.completions.create(**ENDLESS, messages=user("Hi"), n=BATCH))
     await eventually(lambda: engine.running == BATCH)
     asking.cancel()
@@ -119,7 +119,7 @@ async def test_while_a_whole_answer_is_computed(async_client: AsyncOpenAI, engin
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_connection_that_is_cut_without_a_word(flow: Stack, engine: Engine, stream: bool):
+def test_a_connection_that_is_cut_without_a_word(flow: Stack, engine: Engine, stream: bool) -> None:
     body = json.dumps(
         {"model": "demo", "max_tokens": 900, "ignore_eos": True, "stream": stream, "messages": user("Hi")}
     )
@@ -134,7 +134,7 @@ def test_a_connection_that_is_cut_without_a_word(flow: Stack, engine: Engine, st
     soon(lambda: engine.aborted == 1 and engine.idle())
 
 
-async def test_many_that_leave_at_once(async_client: AsyncOpenAI, engine: Engine):
+async def test_many_that_leave_at_once(async_client: AsyncOpenAI, engine: Engine) -> None:
     async def one() -> None:
         stream = await async_client.chat.completions.create(**ENDLESS, messages=user("Hi"), stream=True)
         async for _ in stream:

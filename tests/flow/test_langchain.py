@@ -16,7 +16,7 @@ from tests.flow.asking import QUESTION
 from tests.flow.programs import Stack
 from tests.flow.standin import Standin
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 
 @tool
@@ -48,7 +48,7 @@ def assert_calls_the_tool(answer: AIMessage) -> None:
     assert (call["name"], call["args"], call["id"]) == ("weather", {"city": "Oslo"}, "call_1")
 
 
-def test_invoke(model: ChatOpenAI, pages: Pages):
+def test_invoke(model: ChatOpenAI, pages: Pages) -> None:
     answer = model.invoke(QUESTION)
     assert answer.content == pages.answer_to(QUESTION)
     assert answer.response_metadata["finish_reason"] == "stop"
@@ -58,7 +58,7 @@ def test_invoke(model: ChatOpenAI, pages: Pages):
 
 
 @pytest.mark.parametrize("usage", [False, True])
-def test_stream(model: ChatOpenAI, pages: Pages, usage: bool):
+def test_stream(model: ChatOpenAI, pages: Pages, usage: bool) -> None:
     chunks = list(model.stream(QUESTION, stream_usage=usage))
     whole = sum(chunks[1:], chunks[0])
     assert isinstance(whole, AIMessageChunk)
@@ -68,13 +68,13 @@ def test_stream(model: ChatOpenAI, pages: Pages, usage: bool):
     assert usage is False or whole.usage_metadata == model.invoke(QUESTION).usage_metadata
 
 
-def test_batch(model: ChatOpenAI, pages: Pages):
+def test_batch(model: ChatOpenAI, pages: Pages) -> None:
     entries = pages.entries[:6]
     answers = model.batch([entry.title for entry in entries])
     assert [answer.content for answer in answers] == [entry.answer for entry in entries]
 
 
-async def test_the_asynchronous_half(flow: Stack, connections: DefaultAsyncHttpxClient, pages: Pages):
+async def test_the_asynchronous_half(flow: Stack, connections: DefaultAsyncHttpxClient, pages: Pages) -> None:
     model = demo(flow, http_async_client=connections)
     assert (await model.ainvoke(QUESTION)).content == pages.answer_to(QUESTION)
     chunks = [chunk.content async for chunk in model.astream(QUESTION)]
@@ -83,14 +83,14 @@ async def test_the_asynchronous_half(flow: Stack, connections: DefaultAsyncHttpx
     assert [answer.content for answer in answers] == [entry.answer for entry in pages.entries[:4]]
 
 
-def test_a_model_without_tools_answers_all_the_same(model: ChatOpenAI, pages: Pages):
+def test_a_model_without_tools_answers_all_the_same(model: ChatOpenAI, pages: Pages) -> None:
     answer = model.bind_tools([weather], tool_choice="auto").invoke(QUESTION)
     assert answer.content == pages.answer_to(QUESTION)
     assert answer.tool_calls == []
 
 
 @pytest.mark.parametrize("choice", ["auto", "none", "any", "weather"])
-def test_tools_reach_the_engine_byte_for_byte(scripted_api: str, scripted: Standin, choice: str):
+def test_tools_reach_the_engine_byte_for_byte(scripted_api: str, scripted: Standin, choice: str) -> None:
     """The same request, without a gateway in between and with one, is the same body."""
     bodies = []
     for url in (f"{scripted.url}/v1", scripted_api):
@@ -103,7 +103,7 @@ def test_tools_reach_the_engine_byte_for_byte(scripted_api: str, scripted: Stand
     assert sent["tool_choice"]
 
 
-def test_they_do_so_in_a_stream_and_the_call_comes_back_in_pieces(scripted_api: str, scripted: Standin):
+def test_they_do_so_in_a_stream_and_the_call_comes_back_in_pieces(scripted_api: str, scripted: Standin) -> None:
     fields = []
     for url in (f"{scripted.url}/v1", scripted_api):
         chunks = list(caller(url).bind_tools([weather], tool_choice="weather").stream("Will it rain?"))
@@ -118,14 +118,14 @@ def test_they_do_so_in_a_stream_and_the_call_comes_back_in_pieces(scripted_api: 
     assert fields[1].keys() >= {"tools", "tool_choice"}
 
 
-async def test_and_asynchronously(scripted_api: str, connections: DefaultAsyncHttpxClient):
+async def test_and_asynchronously(scripted_api: str, connections: DefaultAsyncHttpxClient) -> None:
     bound = caller(scripted_api, http_async_client=connections).bind_tools([weather])
     assert_calls_the_tool(await bound.ainvoke("Will it rain?"))
     chunks = [chunk async for chunk in bound.astream("Will it rain?")]
     assert_calls_the_tool(sum(chunks[1:], chunks[0]))
 
 
-def test_the_answer_of_a_tool_goes_back(scripted_api: str, scripted: Standin):
+def test_the_answer_of_a_tool_goes_back(scripted_api: str, scripted: Standin) -> None:
     model = caller(scripted_api)
     call = model.bind_tools([weather]).invoke("Will it rain?")
     result = weather.invoke(call.tool_calls[0])

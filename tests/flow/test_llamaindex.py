@@ -10,11 +10,12 @@ from tests.flow.programs import Stack
 
 pytest.importorskip("llama_index.llms.openai_like", reason="needs llama-index-llms-openai-like")
 
-from llama_index.core.llms import ChatMessage
-from llama_index.llms.openai_like import OpenAILike
+# Its packages are optional here, and one of them ships no types.
+from llama_index.core.llms import ChatMessage  # type: ignore[import-not-found,unused-ignore]
+from llama_index.llms.openai_like import OpenAILike  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from openai import DefaultAsyncHttpxClient
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 PROMPT = "Q: What is Penstock?\nA:"
 
@@ -50,7 +51,7 @@ def messages() -> list[ChatMessage]:
     return [ChatMessage(role="user", content=QUESTION)]
 
 
-def test_a_chat_model_chats(chatty: OpenAILike, pages: Pages):
+def test_a_chat_model_chats(chatty: OpenAILike, pages: Pages) -> None:
     assert chatty.chat(messages()).message.content == pages.answer_to(QUESTION)
     pieces = list(chatty.stream_chat(messages()))
     assert "".join(piece.delta or "" for piece in pieces) == pages.answer_to(QUESTION)
@@ -58,20 +59,20 @@ def test_a_chat_model_chats(chatty: OpenAILike, pages: Pages):
     assert len(pieces) > 10
 
 
-def test_a_chat_model_completes_by_chatting(chatty: OpenAILike, pages: Pages):
+def test_a_chat_model_completes_by_chatting(chatty: OpenAILike, pages: Pages) -> None:
     assert chatty.complete(QUESTION).text == pages.answer_to(QUESTION)
     *_, last = chatty.stream_complete(QUESTION)
     assert last.text == pages.answer_to(QUESTION)
 
 
-def test_a_plain_model_continues_texts(plain: OpenAILike, pages: Pages):
+def test_a_plain_model_continues_texts(plain: OpenAILike, pages: Pages) -> None:
     assert plain.complete(PROMPT).text.strip() == pages.answer_to(QUESTION)
     pieces = list(plain.stream_complete(PROMPT))
     assert "".join(piece.delta or "" for piece in pieces).strip() == pages.answer_to(QUESTION)
     assert len(pieces) > 10
 
 
-def test_a_plain_model_chats_as_a_text(plain: OpenAILike):
+def test_a_plain_model_chats_as_a_text(plain: OpenAILike) -> None:
     """LlamaIndex writes the conversation out as a text of its own; what matters is that both ways give one answer."""
     whole = plain.chat(messages()).message.content
     assert whole
@@ -79,7 +80,7 @@ def test_a_plain_model_chats_as_a_text(plain: OpenAILike):
     assert last.message.content == whole
 
 
-async def test_the_asynchronous_half(flow: Stack, connections: DefaultAsyncHttpxClient, pages: Pages):
+async def test_the_asynchronous_half(flow: Stack, connections: DefaultAsyncHttpxClient, pages: Pages) -> None:
     chatty = like(flow, is_chat_model=True, async_http_client=connections)
     assert (await chatty.achat(messages())).message.content == pages.answer_to(QUESTION)
     pieces = [piece.delta or "" async for piece in await chatty.astream_chat(messages())]

@@ -13,7 +13,7 @@ from tests.flow.asking import GREEDY, MODEL, user
 from tests.flow.programs import Stack
 from tests.flow.standin import Standin
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def other(scripted_api: str) -> Iterator[OpenAI]:
 # -- errors of the gateway ----------------------------------------------------------------------------------------
 
 
-def test_no_key(flow: Stack):
+def test_no_key(flow: Stack) -> None:
     # The client insists on a key; a scheme that is no bearer token is as good as none.
     headers = {"Authorization": "Basic abc"}
     with (
@@ -37,7 +37,7 @@ def test_no_key(flow: Stack):
     assert raised.value.code == "missing_api_key"
 
 
-def test_a_wrong_key_which_is_not_repeated_in_the_error(flow: Stack):
+def test_a_wrong_key_which_is_not_repeated_in_the_error(flow: Stack) -> None:
     secret = "sk-secret-of-somebody-else"
     with OpenAI(base_url=flow.api, api_key=secret, max_retries=0) as client:
         with pytest.raises(openai.AuthenticationError) as raised:
@@ -49,7 +49,7 @@ def test_a_wrong_key_which_is_not_repeated_in_the_error(flow: Stack):
     assert secret not in (flow.state / "access.log").read_text() + flow.program.err + flow.program.out
 
 
-def test_an_unknown_model_names_those_that_exist(client: OpenAI):
+def test_an_unknown_model_names_those_that_exist(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as raised:
         client.chat.completions.create(model="gpt-9", messages=user("Hi"))
     assert (raised.value.code, raised.value.param, raised.value.type) == ("model_not_found", "model", "not_found_error")
@@ -81,7 +81,7 @@ def test_an_unknown_model_names_those_that_exist(client: OpenAI):
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_wrong_field_is_named(client: OpenAI, fields: dict[str, Any], param: str, stream: bool):
+def test_a_wrong_field_is_named(client: OpenAI, fields: dict[str, Any], param: str, stream: bool) -> None:
     if stream and fields.keys() & {"stream", "stream_options"}:
         return  # wrong only when the answer is whole
     with pytest.raises(openai.BadRequestError) as raised:
@@ -91,14 +91,14 @@ def test_a_wrong_field_is_named(client: OpenAI, fields: dict[str, Any], param: s
     assert raised.value.message
 
 
-def test_a_prompt_that_is_too_long_has_openais_code(client: OpenAI):
+def test_a_prompt_that_is_too_long_has_openais_code(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         client.chat.completions.create(**GREEDY, messages=user("Hi " * 2000))
     assert raised.value.code == "context_length_exceeded"
     assert "1024" in raised.value.message
 
 
-def test_paths_nobody_serves(client: OpenAI):
+def test_paths_nobody_serves(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as raised:
         client.files.list()
     assert raised.value.code == "path_not_found"
@@ -106,7 +106,7 @@ def test_paths_nobody_serves(client: OpenAI):
         client.embeddings.create(model=MODEL, input="Hi")
 
 
-def test_a_body_over_the_limit(client: OpenAI):
+def test_a_body_over_the_limit(client: OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as raised:
         client.chat.completions.create(**GREEDY, messages=user("x" * (33 * 2**20)))
     assert (raised.value.status_code, raised.value.code) == (413, "request_too_large")
@@ -115,7 +115,7 @@ def test_a_body_over_the_limit(client: OpenAI):
 # -- errors of an engine, and asking again ------------------------------------------------------------------------
 
 
-def test_an_engines_own_error_comes_through(other: OpenAI):
+def test_an_engines_own_error_comes_through(other: OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as raised:
         other.chat.completions.create(model="refusing", messages=user("Hi"))
     error = raised.value
@@ -124,14 +124,14 @@ def test_an_engines_own_error_comes_through(other: OpenAI):
     assert raised.value.request_id is not None
 
 
-def test_an_overloaded_engine_is_a_rate_limit(other: OpenAI, scripted: Standin):
+def test_an_overloaded_engine_is_a_rate_limit(other: OpenAI, scripted: Standin) -> None:
     with pytest.raises(openai.RateLimitError) as raised:
         other.chat.completions.create(model="busy", messages=user("Hi"))
     assert raised.value.response.headers["retry-after"] == "1"
     assert "come back later" in raised.value.message
 
 
-def test_the_client_asks_again_after_the_time_it_was_told(scripted_api: str, scripted: Standin):
+def test_the_client_asks_again_after_the_time_it_was_told(scripted_api: str, scripted: Standin) -> None:
     with OpenAI(base_url=scripted_api, api_key="any", max_retries=2) as patient:
         whole = patient.chat.completions.create(model="busy-once", messages=user("Hi"))
     assert whole.choices[0].message.content == "One two"
@@ -153,13 +153,13 @@ def broken_stream(client: OpenAI, model: str) -> tuple[str, openai.APIError]:
     raise AssertionError("the stream ended as if nothing were wrong")
 
 
-def test_an_error_inside_a_stream_is_raised_after_the_text_before_it(other: OpenAI):
+def test_an_error_inside_a_stream_is_raised_after_the_text_before_it(other: OpenAI) -> None:
     text, error = broken_stream(other, "breaks")
     assert text == "One two"
     assert "the weights caught fire" in error.message
 
 
-def test_a_stream_that_is_cut_off_is_an_error_and_no_short_answer(other: OpenAI):
+def test_a_stream_that_is_cut_off_is_an_error_and_no_short_answer(other: OpenAI) -> None:
     text, error = broken_stream(other, "cut")
     assert text == "One two"
     assert error.code == "engine_bad_response"
@@ -169,7 +169,7 @@ def test_a_stream_that_is_cut_off_is_an_error_and_no_short_answer(other: OpenAI)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_gives_up_makes_the_engine_give_up(other: OpenAI, scripted: Standin, stream: bool):
+def test_a_client_that_gives_up_makes_the_engine_give_up(other: OpenAI, scripted: Standin, stream: bool) -> None:
     waiting, hung_up = scripted.waiting, scripted.hung_up
     with pytest.raises(openai.APITimeoutError):
         other.chat.completions.create(model="slow", messages=user("Hi"), stream=stream, timeout=0.5)
@@ -177,7 +177,7 @@ def test_a_client_that_gives_up_makes_the_engine_give_up(other: OpenAI, scripted
     soon(lambda: scripted.hung_up == hung_up + 1)
 
 
-async def test_the_same_asynchronously_and_when_cancelled(scripted_api: str, scripted: Standin):
+async def test_the_same_asynchronously_and_when_cancelled(scripted_api: str, scripted: Standin) -> None:
     waiting, hung_up = scripted.waiting, scripted.hung_up
     async with AsyncOpenAI(base_url=scripted_api, api_key="any", max_retries=0) as client:
         with pytest.raises(openai.APITimeoutError):
@@ -190,7 +190,7 @@ async def test_the_same_asynchronously_and_when_cancelled(scripted_api: str, scr
         await eventually(lambda: scripted.hung_up == hung_up + 2)
 
 
-def test_nobody_listens():
+def test_nobody_listens() -> None:
     with (
         OpenAI(base_url="http://127.0.0.1:9/v1", api_key="any", max_retries=0) as client,
         pytest.raises(openai.APIConnectionError),

@@ -13,6 +13,9 @@ def main() -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # The event loop and the engine's thread hand the interpreter to each other thousands of times a second; the
+    # default of 5 ms is as long as several steps.
+    sys.setswitchinterval(0.001)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         # Heavy, so only once the flags are known to be right.

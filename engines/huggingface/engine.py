@@ -95,6 +95,14 @@ class Engine:
         self.load.budget_tokens = core.limits.budget_tokens
         batch = Batch(core, self._prefill_tokens)
         self._ready(None)
+        try:
+            self._work(batch)
+        except Exception:
+            _log.exception("the engine's thread failed")
+            self.load.broken = True
+
+    def _work(self, batch: Batch) -> None:
+        """Step until told to stop."""
         while self._read_inbox(batch):
             if batch.running or batch.waiting:
                 deltas = self._step(batch)

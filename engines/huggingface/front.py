@@ -146,7 +146,7 @@ class Front:
 
     def _load_core(self) -> Core:
         self._loaded = self._load()
-        self._prompter = Prompter(self._loaded.tokenizer)
+        self._prompter = Prompter(self._loaded.tokenizer, self._loaded.context_tokens)
         return self._loaded.core
 
     def _on_ready(self, error: Exception | None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from engines.huggingface.request import ContextExceeded
 from serving.errors import InvalidRequest
 from serving.openai import ChatCompletionRequest, ChatMessage
 
@@ -14,8 +15,9 @@ _BYTE_LEVEL = "ByteLevel"
 class Prompter:
     """Wraps a tokenizer. Safe to use beside the engine's thread: it changes nothing."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, context_tokens: int) -> None:
         self._tokenizer = tokenizer
+        self._context_tokens = context_tokens
         # The Rust tokenizer behind a fast one does the same as its wrapper, several times faster.
         self.decoder: Any = getattr(tokenizer, "backend_tokenizer", None) or tokenizer
         if self.decoder is not tokenizer:
@@ -23,6 +25,9 @@ class Prompter:
             self.decoder.no_truncation()
             self.decoder.no_padding()
         self._bytes_of = _byte_alphabet() if _BYTE_LEVEL in repr(getattr(self.decoder, "decoder", "")) else None
+        # Splitting a text of megabytes would hold up the event loop for seconds. A byte-level tokenizer drops
+        # nothing, so a text has at least its length over the longest token's.
+        self._longest_token = max(map(len, tokenizer.get_vocab())) if self._bytes_of is not None else None
 
     def chat(self, request: ChatCompletionRequest) -> list[int]:
         """The token ids of a conversation, ready for the answer.
@@ -53,7 +58,16 @@ class Prompter:
         return self.encode(prompt, special=True)
 
     def encode(self, text: str, special: bool) -> list[int]:
-        """Token ids of `text`."""
+        """Token ids of `text`.
+
+        Raises:
+            ContextExceeded: it is so long that it need not be split to know that it has too many tokens.
+        """
+        if self._longest_token and len(text) > self._longest_token * self._context_tokens:
+            raise ContextExceeded(
+                f"the prompt has {len(text)} characters: this model's context is {self._context_tokens} tokens",
+                param="messages",
+            )
         if self.decoder is self._tokenizer:
             found: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]
         else:

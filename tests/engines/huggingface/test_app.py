@@ -17,6 +17,7 @@ from engines.huggingface.front import Front
 from engines.huggingface.load import load
 from engines.huggingface.loaded import Loaded
 from engines.huggingface.options import Options
+from engines.huggingface.params import SamplingParams
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -290,6 +291,44 @@ async def test_bad_json_other_paths_and_other_methods_are_shaped_as_openais(clie
     assert (bad.status_code, bad.json()["error"]["code"]) == (400, "invalid_json")
     assert (await client.get("/v1/nothing")).json()["error"]["code"] == "path_not_found"
     assert (await client.get(CHAT)).json()["error"]["code"] == "method_not_allowed"
+
+
+async def test_a_body_of_any_size_gets_a_quick_answer(client: httpx.AsyncClient) -> None:
+    long = await client.post(CHAT, json={"model": "tiny", "messages": [{"role": "user", "content": "x" * 2**23}]})
+    assert (long.status_code, long.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert "characters" in long.json()["error"]["message"]
+    large = await client.post(CHAT, content=b" " * (2**24 + 1))
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "request_too_large")
+
+
+async def test_a_step_that_fails_ends_its_sequences_and_no_others(
+    client: httpx.AsyncClient, front: Front, loaded: Loaded
+) -> None:
+    class Broken:
+        """A prompt that cannot be put into a tensor."""
+
+    good = await chat(client)
+    body: Any = [[Broken()]]
+    params = SamplingParams(max_tokens=3, temperature=0)
+    with front.submit(body, [params], 1) as ticket:
+        ((_, delta),) = await ticket.news()
+    assert (delta.finish_reason, delta.error is not None) == ("error", True)
+    assert text_of(await chat(client)) == text_of(good)
+    assert (await client.get("/health")).status_code == 200
+
+
+async def test_an_engine_whose_steps_keep_failing_says_that_it_is_broken(
+    client: httpx.AsyncClient, front: Front
+) -> None:
+    body: Any = [["no token"]]
+    for _ in range(3):
+        with front.submit(body, [SamplingParams(max_tokens=3)], 1) as ticket:
+            await ticket.news()
+    for path in ("/health", "/health/ready"):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()) == (503, {"status": "broken"})
+    refused = await client.post(CHAT, json={"model": "tiny", "messages": HELLO})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (500, "internal_error")
 
 
 async def test_models_under_both_prefixes(client: httpx.AsyncClient) -> None:

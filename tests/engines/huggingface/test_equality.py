@@ -29,7 +29,7 @@ def sequences(
 ) -> list[Sequence]:
     """Prompts of one to a hundred tokens, answers of these lengths."""
     chance = random.Random(seed)
-    decoder = Prompter(loaded.tokenizer).decoder
+    decoder = Prompter(loaded.tokenizer, loaded.context_tokens).decoder
     made = []
     for key in range(count):
         prompt = [chance.randrange(4, 400) for _ in range(chance.choice(prompts))]

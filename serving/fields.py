@@ -25,9 +25,7 @@ class Fields(BaseModel):
     `1` no string.
     """
 
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="allow", alias_generator=to_camel, validate_by_name=False
-    )
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow", alias_generator=to_camel, validate_by_name=False)
     known: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
@@ -42,9 +40,7 @@ class Fields(BaseModel):
         if isinstance(data, dict):
             unknown = [str(key) for key in data if key not in cls.allowed_keys()]
             if unknown:
-                raise PydanticCustomError(
-                    "unknown_key", "{hint}", {"key": unknown[0], "hint": cls._hint(unknown[0])}
-                )
+                raise PydanticCustomError("unknown_key", "{hint}", {"key": unknown[0], "hint": cls._hint(unknown[0])})
         return data
 
     @classmethod

@@ -22,9 +22,7 @@ FRAMEWORKS = (
 )
 V2_FORMATS = frozenset({"huggingface", "triton", "onnx", "vllm"})
 
-COMPONENT_KEYS = names(
-    "scaleTarget scaleMetric scaleMetricType autoScaling logger batcher deploymentStrategy"
-)
+COMPONENT_KEYS = names("scaleTarget scaleMetric scaleMetricType autoScaling logger batcher deploymentStrategy")
 POD_KEYS = names(
     "volumes initContainers ephemeralContainers restartPolicy activeDeadlineSeconds dnsPolicy nodeSelector "
     "serviceAccountName serviceAccount automountServiceAccountToken nodeName hostNetwork hostPID hostIPC "

@@ -68,9 +68,7 @@ def parse_services(text: str, source: str) -> tuple[InferenceService, ...]:
         if broken:
             raise SpecError("\n".join(f"{where}: {problem}" for problem in broken))
         if service.key in found:
-            raise SpecError(
-                f"{where}: metadata.name: {service.title!r} is in the file twice; names must differ"
-            )
+            raise SpecError(f"{where}: metadata.name: {service.title!r} is in the file twice; names must differ")
         found[service.key] = service
     if not found:
         raise SpecError(f"{source}: no InferenceService in it")
@@ -101,18 +99,12 @@ def _documents(text: str, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, item in enumerate(items, 1):
         where = source if len(items) == 1 else f"{source}, document {number}"
         if not isinstance(item, dict):
-            raise SpecError(
-                f"{where}: {_shown(item)} is not a manifest; it must be a mapping with kind and spec"
-            )
+            raise SpecError(f"{where}: {_shown(item)} is not a manifest; it must be a mapping with kind and spec")
         yield where, item
 
 
 def _unrolled(document: Any) -> list[Any]:
-    if (
-        isinstance(document, dict)
-        and document.get("kind") == "List"
-        and isinstance(document.get("items"), list)
-    ):
+    if isinstance(document, dict) and document.get("kind") == "List" and isinstance(document.get("items"), list):
         return list(document["items"])
     return [document]
 
@@ -137,9 +129,7 @@ def _sentence(detail: ErrorDetails) -> str:
     """One of pydantic's findings in our words."""
     path, context = _path(detail["loc"]), detail.get("ctx", {})
     if detail["loc"] and detail["loc"][-1] in UNION_TAGS:
-        return (
-            f"{path}: {_shown(detail['input'])} is not allowed; it must be a quantity, such as 2, 500m or 2Gi"
-        )
+        return f"{path}: {_shown(detail['input'])} is not allowed; it must be a quantity, such as 2, 500m or 2Gi"
     match detail["type"]:
         case "missing":
             return f"{path}: is missing; it is required"

@@ -210,11 +210,9 @@ class SpliceProtocol(HttpToolsProtocol):
 
         Args:
             head_s: how long a request's head may take.
-            stall_s: how long a client may take nothing of an answer that the relay has done with.
+            stall_s: how long a client may take nothing of what is there for it.
         """
-        if self.transport.is_closing() or self.serving is None or self.serving.response_complete:
-            self._end_stalled(now, stall_s)
-        elif self.flow.read_paused and self._hung_up():
+        if self._stalled(now, stall_s) or (self.flow.read_paused and self._hung_up()):
             self.transport.abort()
             return
         if not self.in_head or self.deaf:
@@ -224,12 +222,11 @@ class SpliceProtocol(HttpToolsProtocol):
         elif now - self.head_since_s > head_s and not self.transport.is_closing():
             self._refuse(BodyTimeout(f"The request's head did not arrive within {head_s:g} s."))
 
-    def _end_stalled(self, now: float, stall_s: float) -> None:
+    def _stalled(self, now: float, stall_s: float) -> bool:
         left = self.transport.get_write_buffer_size()
-        if left != self.unsent or not left:
+        if left != self.unsent:
             self.unsent, self.unsent_since_s = left, now
-        elif now - self.unsent_since_s > stall_s:
-            self.transport.abort()
+        return left > 0 and now - self.unsent_since_s > stall_s
 
     def _hung_up(self) -> bool:
         """Whether the client has, where reading is paused and so the loop cannot tell."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import signal
@@ -53,6 +54,7 @@ class GatewayServer:
         self._server: _Uvicorn | None = None
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
         self.port = settings.port
 
     @property
@@ -84,20 +86,23 @@ class GatewayServer:
             self.app,
             http=protocol,
             ws="none",
-            lifespan="on",
+            lifespan="off",  # it would not be ended by a forced stop
             access_log=False,
             log_config=None,
             server_header=False,
             proxy_headers=False,
             backlog=BACKLOG,
-            # uvicorn hands both to asyncio, which takes fractions of a second.
+            # uvicorn hands it to asyncio, which takes fractions of a second.
             timeout_keep_alive=cast("int", timeouts.keep_alive_s),
-            timeout_graceful_shutdown=cast("int", timeouts.drain_s),
         )
+        self._hurry.clear()
         self._server = server = _Uvicorn(config)
+        self.app.draining = False
+        self.app.start()
         self._task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             if self._task.done():
+                await self.app.stop()
                 await self._task
                 raise OSError(f"the gateway did not start on {self.settings.host}:{self.port}")
             await asyncio.sleep(0.005)
@@ -114,12 +119,16 @@ class GatewayServer:
         if server is None or task is None:
             return
         self.app.draining = True
-        if drain_s is not None:
-            server.config.timeout_graceful_shutdown = cast("int", max(0.0, drain_s))
         server.should_exit = True
+        hurry = asyncio.create_task(self._hurry.wait())
+        allowed_s = self.settings.timeouts.drain_s if drain_s is None else drain_s
+        await asyncio.wait({task, hurry}, timeout=allowed_s, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        self.close_now()
+        await self._end(server)
         await task
-        await self._close_connections(server)
-        await self.app.stop()  # uvicorn has done so, unless it was forced
+        await self._end(server)  # who connected before the listener was closed
+        await self.app.stop()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
@@ -127,14 +136,16 @@ class GatewayServer:
 
     def close_now(self) -> None:
         """Do not wait for running requests any longer."""
+        self._hurry.set()
         if self._server is not None:
-            self.app.draining = True
             self._server.should_exit = self._server.force_exit = True
-            for task in self._server.server_state.tasks:
-                task.cancel()
 
     async def serve_until_signal(self) -> None:
-        """Stop on SIGINT or SIGTERM, after the requests that run; on a second one, at once."""
+        """Listen; stop on SIGINT or SIGTERM, after the requests that run; on a second one, at once.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
         loop = asyncio.get_running_loop()
         asked = asyncio.Event()
 
@@ -145,6 +156,9 @@ class GatewayServer:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, on_signal)
+        await self.start()
+        logging.getLogger(__name__).info("serving on %s", self.url)
+        spare_the_collector()
         await asked.wait()
         await self.stop()
 
@@ -155,9 +169,13 @@ class GatewayServer:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
+            listener.listen(BACKLOG)  # here, because two may bind to one port, and only one may listen
         except OSError as error:
             listener.close()
             raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
+        except UnicodeError:
+            listener.close()
+            raise OSError(errno.EINVAL, f"cannot listen on {host}:{port}: this is no host name") from None
         return listener
 
     async def _tend(self, server: _Uvicorn) -> None:
@@ -171,16 +189,23 @@ class GatewayServer:
                 if isinstance(connection, SpliceProtocol):
                     connection.tend(now, timeouts.body_s, timeouts.idle_s)
 
-    async def _close_connections(self, server: _Uvicorn) -> None:
-        """What has been written still goes out, for a second; then nothing is left open."""
-        connections = server.server_state.connections
-        for connection in tuple(connections):
+    async def _end(self, server: _Uvicorn) -> None:
+        """End requests, each with an error that says so. What has been written goes out, for up to a second."""
+        state = server.server_state
+        for connection in tuple(state.connections):
+            if isinstance(connection, SpliceProtocol) and connection.flow.write_paused:
+                connection.transport.abort()  # it does not read, and would not hear of it
+        await asyncio.sleep(FLUSH_CHECK_S)
+        for task in tuple(state.tasks):
+            task.cancel()
+        await asyncio.gather(*state.tasks, return_exceptions=True)
+        for connection in tuple(state.connections):
             connection.transport.close()
-        for _ in range(0 if server.force_exit else FLUSH_CHECKS):
-            if not connections:
+        for _ in range(FLUSH_CHECKS):
+            if not state.connections:
                 break
             await asyncio.sleep(FLUSH_CHECK_S)
-        for connection in tuple(connections):
+        for connection in tuple(state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)
 
@@ -193,15 +218,11 @@ def run(settings: GatewaySettings) -> None:
     """
     logging.basicConfig(level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(settings))
+        runner.run(_serve(settings))
 
 
-async def _run(settings: GatewaySettings) -> None:
-    server = GatewayServer(settings)
-    await server.start()
-    spare_the_collector()
-    logging.getLogger(__name__).info("serving on %s", server.url)
-    await server.serve_until_signal()
+async def _serve(settings: GatewaySettings) -> None:
+    await GatewayServer(settings).serve_until_signal()
 
 
 def spare_the_collector() -> None:

@@ -83,9 +83,9 @@ class Rig:
 
         return self.run(answer())
 
-    def wire(self) -> Wire:
-        """A new connection to the gateway."""
-        return Wire(self.port)
+    def wire(self, *, receive_bytes: int | None = None) -> Wire:
+        """A new connection to the gateway; `receive_bytes` is the size of the client's buffer in the kernel."""
+        return Wire(self.port, receive_bytes=receive_bytes)
 
     @property
     def log(self) -> list[dict[str, Any]]:

@@ -87,8 +87,16 @@ def _answer(head: h11.Response | h11.InformationalResponse, body: bytearray, *, 
 class Wire:
     """One connection. `raw`: everything received so far and not yet given out as an answer."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self.socket = socket.create_connection((host, port), LIMIT_S)
+    def __init__(self, port: int, host: str = "127.0.0.1", *, receive_bytes: int | None = None) -> None:
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.socket.settimeout(LIMIT_S)
+        if receive_bytes is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        try:
+            self.socket.connect((host, port))
+        except OSError:
+            self.socket.close()
+            raise
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.raw = b""
 

@@ -86,13 +86,17 @@ def converse(chat: Chat, source: TextIO, terminal: bool) -> None:
         import readline  # noqa: F401  (line editing and history for input())
 
         chat.note(f"You are talking to {chat.model}. /help lists commands, Ctrl-D leaves.")
+    interrupted = False
     while True:
         try:
+            if interrupted:  # said in here, so that Ctrl-C pressed twice does not leave either
+                interrupted = False
+                chat.note("\n(Ctrl-D or /exit leaves.)")
             text = ask()
             if text is None or not chat.say(text):
                 break
         except KeyboardInterrupt:
-            chat.note("\n(Ctrl-D or /exit leaves.)")
+            interrupted = True
         except Failure as failure:
             if not terminal:
                 raise

@@ -196,3 +196,19 @@ def test_questions_are_read_from_a_pipe_until_its_end_or_a_command() -> None:
     broken = Scripted([Failure("down")])
     with pytest.raises(Failure):
         converse(Chat(broken, "demo", out, lambda _: None), io.StringIO("one\n"), terminal=False)
+
+
+def test_ctrl_c_between_answers_does_not_leave_however_often() -> None:
+    client, notes = Scripted(["a"]), list[str]()
+    keys: list[str | BaseException] = [KeyboardInterrupt(), KeyboardInterrupt(), "one\n", ""]
+
+    class Keyboard(io.StringIO):
+        def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]  # a fake of one method
+            key = keys.pop(0)
+            if isinstance(key, BaseException):
+                raise key
+            return key
+
+    converse(Chat(client, "demo", io.StringIO(), notes.append), Keyboard(), terminal=False)
+    assert notes == ["\n(Ctrl-D or /exit leaves.)"] * 2
+    assert len(client.seen) == 1

@@ -141,7 +141,7 @@ async def test_a_spec_that_comes_back_while_it_drains(rig: Rig) -> None:
     rig.start(rig.service("--ignore_term", terminationGracePeriodSeconds=1))
     await rig.until_ready()
     rig.start(rig.service("--word_s=0"))
-    await eventually(lambda: Phase.DRAINING in rig.phases())
+    await eventually(lambda: {Phase.DRAINING, Phase.ENDING} & set(rig.phases()))
     rig.start(rig.service("--ignore_term", terminationGracePeriodSeconds=1))
     await eventually(lambda: rig.phases() == [Phase.READY])
     assert rig.ready() == 1

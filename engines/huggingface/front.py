@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum
 from itertools import count
+from random import Random
 from time import perf_counter
 
 from engines.huggingface.batch import Core
@@ -47,6 +48,7 @@ class Front:
         self._idle.set()
         self._tickets: dict[int, Ticket] = {}
         self._keys = count()
+        self._ids = Random()  # noqa: S311  # names, no secrets
         self._loaded: Loaded | None = None
         self._prompter: Prompter | None = None
         self._engine = Engine(self._load_core, prefill_tokens, self._on_produced, self._on_ready)
@@ -116,6 +118,10 @@ class Front:
         self._idle.clear()
         self.metrics.prompt_tokens.inc(ticket.prompt_tokens)
         return ticket
+
+    def new_id(self) -> str:
+        """A name for an answer, never given before. Not drawn from the system each time, which takes 0.2 ms."""
+        return f"{self._ids.getrandbits(128):032x}"
 
     def drain(self) -> None:
         """Take nothing new from now on; what runs goes on."""

@@ -3,7 +3,6 @@ itself.
 """
 
 import time
-import uuid
 from dataclasses import dataclass
 
 from engines.huggingface.answer import Echo, Form
@@ -40,7 +39,7 @@ def start_chat(front: Front, model: str, body: bytes) -> Started:
     ticket = front.submit([prompt], [params], n)
     options = request.stream_options
     form = Form(
-        f"chatcmpl-{uuid.uuid4().hex}",
+        f"chatcmpl-{front.new_id()}",
         model,
         int(time.time()),
         True,
@@ -76,7 +75,7 @@ def start_completion(front: Front, model: str, body: bytes) -> Started:
     ticket = front.submit(prompts, params, n)
     options = request.stream_options
     form = Form(
-        f"cmpl-{uuid.uuid4().hex}",
+        f"cmpl-{front.new_id()}",
         model,
         int(time.time()),
         False,

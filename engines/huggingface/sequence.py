@@ -37,6 +37,7 @@ class Sequence:
         "_detokenizer",
         "_held",
         "_random",
+        "_seed",
         "admitted_s",
         "arrived_s",
         "cached",
@@ -67,8 +68,9 @@ class Sequence:
         self.arrived_s = arrived_s
         self.admitted_s: float | None = None
         self.ends = params.stop_token_ids if params.ignore_eos else params.stop_token_ids | eos
-        # A string seeds the same everywhere; choices of one request must differ and yet be repeatable.
-        self._random = Random() if params.seed is None else Random(f"{params.seed}/{choice}")  # noqa: S311  # not for secrets
+        # Choices of one request must differ and yet be repeatable.
+        self._seed = f"{params.seed}/{choice}"
+        self._random: Random | None = None
         self._adjustment = adjustment_for(params, prompt, self.ends)
         self._detokenizer = Detokenizer(decoder, prompt, params.skip_special_tokens)
         self._held = ""
@@ -85,8 +87,13 @@ class Sequence:
 
     def state(self) -> RowState:
         """What the sampler needs for the next token. Takes one draw."""
-        draw = 0.0 if self.params.greedy else self._random.random()
-        return RowState(self.params, draw, self._adjustment)
+        return RowState(self.params, 0.0 if self.params.greedy else self._draw(), self._adjustment)
+
+    def _draw(self) -> float:
+        if self._random is None:
+            # Made when first needed: it takes longer than the rest of a sequence, and greedy ones need none.
+            self._random = Random(None if self.params.seed is None else self._seed)  # noqa: S311  # no secret
+        return self._random.random()
 
     def scored_prompt(self, start: int, scores: list[TokenScores]) -> None:
         """Take the scores of what follows the prompt tokens from `start` on. After a preemption they come

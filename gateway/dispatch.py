@@ -108,7 +108,9 @@ class Dispatcher:
             model=None if name == request.model else name,
             include_usage=call.has_usage_chunk and request.stream is True,
         )
-        head = request_head(endpoint.request_start(call.target), call.headers, record.request_id.encode(), len(payload))
+        head = request_head(
+            endpoint.request_start(call.target), call.headers, call.named, record.request_id.encode(), len(payload)
+        )
         failure = await relay.attempt(connection, head, payload)
         if failure is not None:
             if not failure.stale:

@@ -39,9 +39,13 @@ class HeadTooLarge(ClientError):
 
 
 class SpliceProtocol(HttpToolsProtocol):
-    """Hand it to uvicorn as `http=`. `head_bytes` bounds the size of a request's head."""
+    """Hand it to uvicorn as `http=`.
+
+    `head_bytes` bounds the size of a request's head; `known_paths` are targets that need not be taken apart.
+    """
 
     head_bytes = 65_536
+    known_paths: Mapping[bytes, str] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -100,6 +104,11 @@ class SpliceProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if splice is not None:
             splice.client_gone()
+        # The scope holds this object, which holds the scope: without the cut, what a connection leaves behind would
+        # stay until the garbage collector comes by.
+        self.scope = cast("Any", None)
+        self.cycle = cast("Any", None)
+        self.serving = None
 
     def pause_writing(self) -> None:
         """Called by the loop: the client does not read as fast as the engine writes."""
@@ -145,16 +154,45 @@ class SpliceProtocol(HttpToolsProtocol):
             raise self.fault
         if len(self.pipeline) >= MAX_PIPELINED:
             raise self._fail(f"more than {MAX_PIPELINED} requests were sent ahead of their answers")
-        if self.hosts != 1 and (self.hosts or self.parser.get_http_version() == "1.1"):
+        version = self.parser.get_http_version()
+        if self.hosts != 1 and (self.hosts or version == "1.1"):
             raise self._fail(f"it has {self.hosts or 'no'} Host headers; it needs one")
-        self.scope["extensions"] = cast("Any", {EXTENSION: self})
-        super().on_headers_complete()
+        scope = cast("dict[str, Any]", self.scope)
+        scope["extensions"] = {EXTENSION: self}
+        path = self.known_paths.get(self.url)
+        if path is None or self.parser.get_method() != b"POST":
+            super().on_headers_complete()
+        else:
+            scope["method"], scope["path"], scope["raw_path"], scope["query_string"] = "POST", path, self.url, b""
+            scope["http_version"] = version
+            self._begin(version)
         self.in_head = False
         if not self.pipeline or self.pipeline[0][0] is not self.cycle:
             self.serving = self.cycle
-        version = self.scope["http_version"]
         if version != "1.1" and version != "1.0":
             raise self._fail(f"HTTP/{version} is not spoken here")
+
+    def _begin(self, version: str) -> None:
+        """What uvicorn does when a head is complete, less taking its target apart."""
+        before = self.cycle
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_message_complete(self) -> None:
         """Called by the parser. After the head of an upgrade it takes the body for another protocol; see `_stay`."""

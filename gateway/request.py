@@ -3,12 +3,12 @@
 Pure. Only the fields acted on are decoded; everything else stays the client's own bytes, known to us or not.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from serving.errors import InvalidJson, InvalidRequest
+from serving.errors import ClientError, InvalidJson, InvalidRequest
 
 CHARS_PER_TOKEN = 4  # English text averages about four bytes a token; only used to compare loads
 DEFAULT_OUTPUT_TOKENS = 256  # what a request without a limit is taken to ask for
@@ -111,22 +111,25 @@ _EXPECTED = {
 }
 
 
-def _explain(body: bytes, error: msgspec.ValidationError) -> InvalidRequest:
+def _explain(body: bytes, error: msgspec.ValidationError) -> ClientError:
     """Name the field, the value and what is allowed."""
-    whole: Any = msgspec.json.decode(body)
-    if not isinstance(whole, dict):
-        return InvalidRequest(f"The request body must be a JSON object, and is {_shown(whole)}.")
-    if "model" not in whole:
+    try:
+        fields = _fields_decoder.decode(body)
+    except msgspec.ValidationError:
+        return InvalidRequest("The request body must be a JSON object.")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:  # behind the field that was wrong
+        return InvalidJson(f"The request body is not valid JSON: {broken}.")
+    if "model" not in fields:
         return InvalidRequest("You must provide a 'model' parameter: a string naming a model.", param="model")
-    _, _, path = str(error).rpartition("`$.")
-    path = path.rstrip("`")
-    value: Any = whole
-    for part in path.split("."):
-        value = value[part]
-    allowed = _EXPECTED[path.rpartition(".")[2]]
+    path = str(error).rpartition("`$.")[2].rstrip("`")
+    name, _, inner = path.partition(".")
+    value = bytes(fields[name])
+    if inner:
+        value = bytes(_fields_decoder.decode(value)[inner])
+    allowed = _EXPECTED[inner or name]
     return InvalidRequest(f"'{path}' must be {allowed}, and is {_shown(value)}.", param=path)
 
 
-def _shown(value: Any) -> str:
-    text = msgspec.json.encode(value).decode()
+def _shown(value: bytes) -> str:
+    text = value.decode()
     return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "..."

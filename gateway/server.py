@@ -13,6 +13,7 @@ from typing import Any, cast
 import uvicorn
 
 from gateway.app import GatewayApp
+from gateway.call import HOT_PATHS
 from gateway.config import GatewaySettings
 from gateway.protocol import SpliceProtocol
 from serving.routes import RouteTable
@@ -79,6 +80,7 @@ class GatewayServer:
         timeouts = self.settings.timeouts
         bound = {
             "head_bytes": self.settings.limits.header_bytes,
+            "known_paths": {path.encode(): path for path in HOT_PATHS},
             "new_request_id": staticmethod(self.app.new_request_id),
         }
         protocol = type("BoundProtocol", (SpliceProtocol,), bound)

@@ -104,8 +104,9 @@ class Splice:
     def client_gone(self) -> None:
         """The protocol says so."""
         self._gone = self._cycle.disconnected = True
-        if self._watcher is not None:
-            self._watcher.client_gone()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.client_gone()
 
     def client_slow(self, *, slow: bool) -> None:
         """The protocol says so."""
@@ -121,18 +122,13 @@ class Splice:
         cycle.waiting_for_100_continue = False
         if cycle.more_body:
             cycle.keep_alive = False  # what comes next may be a body that nobody reads, or the next request
-        lines = [status_line(status)]
-        for name, value in cycle.default_headers:
-            lines.append(b"%b: %b\r\n" % (name, value))
-        for header in headers:
-            if header == CLOSE:
-                cycle.keep_alive = False
-            else:
-                lines.append(b"%b: %b\r\n" % header)
+        if CLOSE in headers:
+            cycle.keep_alive = False
+            headers = [h for h in headers if h != CLOSE]
+        lines = [b"%b: %b\r\n" % h for h in cycle.default_headers + headers]
         if not cycle.keep_alive:
             lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
+        return b"%b%b\r\n" % (status_line(status), b"".join(lines))
 
     def _complete(self) -> None:
         """Hand the connection back to the server for the next request."""

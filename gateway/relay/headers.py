@@ -1,5 +1,7 @@
 """Which headers go on and which stay. Pure."""
 
+from collections.abc import Mapping
+
 Headers = list[tuple[bytes, bytes]]
 
 # RFC 9110, 7.6.1, and what belongs to the connection between gateway and engine only. The length is given anew.
@@ -37,26 +39,28 @@ EVENT_STREAM_HEADERS: Headers = [
 MAX_REQUEST_ID_CHARS = 128
 
 
-def without_hop_by_hop(headers: Headers) -> Headers:
-    """Pure. An engine's headers, as far as they are the client's."""
-    named = _named_by_connection(headers)
-    if named:
-        return [h for h in headers if h[0] not in _NOT_TO_CLIENT and h[0] not in named]
-    return [h for h in headers if h[0] not in _NOT_TO_CLIENT]
+def without_hop_by_hop(headers: Headers, named: Mapping[bytes, bytes]) -> Headers:
+    """Pure. An engine's headers, as far as they are the client's. `named`: the same headers, by name."""
+    hidden = _NOT_TO_CLIENT
+    if b"connection" in named:
+        hidden = hidden | _named_by_connection(headers)
+    return [h for h in headers if h[0] not in hidden]
 
 
-def request_head(start: bytes, headers: Headers, request_id: bytes, length: int) -> bytes:
-    """Pure. The head to send to an engine. `start`: request line and the engine's own headers, each with its CRLF."""
-    named = _named_by_connection(headers)
-    lines = [start]
-    lines += [b"%b: %b\r\n" % h for h in headers if h[0] not in _NOT_TO_ENGINE and h[0] not in named]
-    lines.append(b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (request_id, length))
-    return b"".join(lines)
+def request_head(start: bytes, headers: Headers, named: Mapping[bytes, bytes], request_id: bytes, length: int) -> bytes:
+    """Pure. The head to send to an engine. `start`: request line and the engine's own headers, each with its CRLF;
+    `named`: the same `headers`, by name.
+    """
+    hidden = _NOT_TO_ENGINE
+    if b"connection" in named:
+        hidden = hidden | _named_by_connection(headers)
+    lines = b"".join([b"%b: %b\r\n" % h for h in headers if h[0] not in hidden])
+    return b"%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (start, lines, request_id, length)
 
 
-def is_event_stream(headers: Headers) -> bool:
-    """Pure. Whether a body is server-sent events."""
-    return any(name == b"content-type" and b"text/event-stream" in value.lower() for name, value in headers)
+def is_event_stream(named: Mapping[bytes, bytes]) -> bool:
+    """Pure. Whether a body with these headers is server-sent events."""
+    return named.get(b"content-type", b"").lower().startswith(b"text/event-stream")
 
 
 def valid_request_id(given: bytes) -> bool:
@@ -66,7 +70,4 @@ def valid_request_id(given: bytes) -> bool:
 
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:
     """Header names that `Connection` declares to be hop-by-hop."""
-    for name, value in headers:
-        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            return frozenset(token.strip().lower() for n, v in headers if n == b"connection" for token in v.split(b","))
-    return frozenset()
+    return frozenset(token.strip().lower() for n, v in headers if n == b"connection" for token in v.split(b","))

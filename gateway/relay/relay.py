@@ -143,8 +143,9 @@ class Relay:
     def on_head(self, status: int, headers: Headers) -> None:
         """The head is kept until there is a body to go with it: until then another engine can still answer."""
         self._status = status
-        self._headers = without_hop_by_hop(headers)
-        if status == 200 and is_event_stream(headers):
+        named = dict(headers)
+        self._headers = without_hop_by_hop(headers, named)
+        if status == 200 and is_event_stream(named):
             self._scanner = EventScanner(strip_usage=self._traits.strip_usage)
 
     def on_frame(self, raw: bytes) -> None:

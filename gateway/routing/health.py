@@ -17,9 +17,9 @@ def failed(health: Health, threshold: int) -> Health:
     return replace(health, failures=failures, ejected=health.ejected or failures >= threshold)
 
 
-def succeeded(health: Health) -> Health:
+def succeeded() -> Health:
     """Pure. After a success, or a probe that was answered: back in, with a clean slate."""
-    return health if health == HEALTHY else HEALTHY
+    return HEALTHY
 
 
 HEALTHY = Health()

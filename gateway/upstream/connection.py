@@ -196,9 +196,9 @@ class Connection(asyncio.Protocol):
             return
         self._in_head = False
         self._keep_alive = self._parser.should_keep_alive()
-        self.ended_by_close = status not in (204, 304) and not any(
-            name in (b"content-length", b"transfer-encoding") for name, _ in headers
-        )
+        named = dict(headers)
+        framed = b"content-length" in named or b"transfer-encoding" in named
+        self.ended_by_close = not framed and status not in (204, 304)
         self._listener.on_head(status, headers)
 
     def on_chunk_header(self) -> None:

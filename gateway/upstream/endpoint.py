@@ -54,7 +54,7 @@ class EndpointState:
 
     def succeeded(self) -> None:
         """It answered."""
-        self.health = succeeded(self.health)
+        self.health = succeeded()
 
 
 class InFlight:

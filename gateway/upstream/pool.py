@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 
 from gateway.upstream.connection import Connection
+from gateway.upstream.dial import Dialler
 from serving.errors import EngineTimeout, EngineUnreachable, Overloaded
 
 
@@ -21,6 +22,7 @@ class Pool:
     def __init__(self, host: str, port: int, *, limit: int, waiting: int, connect_s: float, idle_s: float) -> None:
         self._host = host
         self._port = port
+        self._dialler = Dialler(host, port)
         self._limit = limit
         self._max_waiting = waiting
         self._connect_s = connect_s
@@ -65,9 +67,7 @@ class Pool:
             return idle
         try:
             async with asyncio.timeout(self._connect_s):
-                _, made = await self._loop.create_connection(
-                    lambda: Connection(self._freed, self._gone), self._host, self._port
-                )
+                made = await self._dialler.open(lambda: Connection(self._freed, self._gone))
         except TimeoutError:
             self._give_place()
             raise EngineTimeout(

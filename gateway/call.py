@@ -124,9 +124,12 @@ class Call:
             return body
         try:
             async with asyncio.timeout(self._body_s):
-                return await self._read(limit)
+                body = await self._read(limit)
         except TimeoutError:
             raise BodyTimeout(f"The request body did not arrive within {self._body_s:g} s.") from None
+        if self._whole is not None:
+            self._whole.take_body()  # nothing is left; but asked for it, the server reads on and hears a hang-up
+        return body
 
     async def _read(self, limit: int) -> bytes:
         pieces: list[bytes] = []

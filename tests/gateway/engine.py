@@ -130,13 +130,20 @@ class _Peer(asyncio.Protocol):
 
     async def _serve(self) -> None:
         try:
-            while (request := await self._request()) is not None:
-                exchange = Exchange(self, request)
-                self._engine.exchanges.append(exchange)
-                self._engine.came.set()
-                await self._engine.script(exchange)
+            while await self._serve_one():
+                pass
         finally:
             self._engine.open.pop(self, None)
+
+    async def _serve_one(self) -> bool:
+        request = await self._request()
+        if request is None:
+            return False
+        exchange = Exchange(self, request)
+        self._engine.exchanges.append(exchange)
+        self._engine.came.set()
+        await self._engine.script(exchange)
+        return True
 
     async def _request(self) -> Request | None:
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:

@@ -126,13 +126,15 @@ async def gateway(
     if mode == "splice":
         server = GatewayServer(settings, routes, write_log=written.append)
         await server.start()
+        assert server._server is not None
+        connections = server._server.server_state.connections
         running = Gateway(server.app, server.port, written)
         try:
             yield running
         finally:
             await running.close_clients()
-            server.close_now()
-            await server.stop()
+            await eventually(lambda: not connections)
+            await server.stop(drain_s=0)
         return
     app = GatewayApp(settings, routes, write_log=written.append)
     plain = _PlainUvicorn(
@@ -145,6 +147,7 @@ async def gateway(
         yield running
     finally:
         await running.close_clients()
-        plain.should_exit = plain.force_exit = True
+        await eventually(lambda: not plain.server_state.connections)
+        plain.should_exit = True
         plain.asked_to_stop.set()
         await task

@@ -23,7 +23,7 @@ from gateway.metrics import Exposition, GatewayCollector
 from gateway.oip_call import COMPLETIONS, OipCall, oip_target
 from gateway.pipeline import Pipeline
 from gateway.probe import Prober
-from gateway.protocol import EXTENSION
+from gateway.protocol import EXTENSION, NAMED
 from gateway.relay.headers import Headers, valid_request_id
 from gateway.relay.sink import AsgiSink, Receive, Send
 from gateway.upstream.fleet import Fleet
@@ -161,7 +161,7 @@ class GatewayApp:
         self._log.flush()
 
     def _call(self, scope: MutableMapping[str, Any], receive: Receive, splice: Any) -> Call:
-        named: dict[bytes, bytes] = dict(scope["headers"])
+        named: dict[bytes, bytes] = scope.get("extensions", {}).get(NAMED) or dict(scope["headers"])
         request_id = self._request_id(named.get(REQUEST_ID))
         extra: Headers = [(REQUEST_ID, request_id.encode())]
         if self._cors.enabled:

@@ -6,6 +6,7 @@ engine, and a hard edge: bounds on size, slowness and number, and errors in Open
 """
 
 import asyncio
+import math
 import select
 from collections.abc import Mapping
 from typing import Any, cast
@@ -18,11 +19,11 @@ from gateway.splice import Splice, status_line
 from serving.errors import BodyTimeout, ClientError
 
 EXTENSION = "penstock.splice"
+NAMED = "penstock.headers"  # the last of each header, by name
 LINGER_S = 5.0
 MAX_PIPELINED = 64
 # What a peer's FIN or RST shows as, where unread data keeps the loop from seeing it. Only Linux has the first.
 HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
-_LOOKED_AT = frozenset((b"host", b"expect", b"transfer-encoding"))
 
 
 class BadHead(ClientError):
@@ -39,9 +40,10 @@ class HeadTooLarge(ClientError):
 
 
 class SpliceProtocol(HttpToolsProtocol):
-    """Hand it to uvicorn as `http=`.
+    """Hand it to uvicorn as `http=`, and call `tend` about once a second.
 
-    `head_bytes` bounds the size of a request's head; `known_paths` are targets that need not be taken apart.
+    `head_bytes` bounds the size of a request's head; `known_paths` are targets that need not be taken apart;
+    `new_request_id` gives an id to a request that is refused before the application sees it.
     """
 
     head_bytes = 65_536
@@ -53,7 +55,7 @@ class SpliceProtocol(HttpToolsProtocol):
         self.serving: RequestResponseCycle | None = None  # the request being answered; `cycle` is the one being read
         self.deaf = False  # what else comes is not read
         self.fault: ClientError | None = None
-        self.hosts = 0
+        self.ends_s = math.inf  # when to close, on the loop's clock; a timer for it would cost each request 1 µs
         self.in_head = False
         self.head_size = -1  # bytes of an unfinished head, about; -1 until the read that began it has been seen whole
         self.read_size = 0
@@ -63,13 +65,13 @@ class SpliceProtocol(HttpToolsProtocol):
 
     @staticmethod
     def new_request_id() -> str:
-        """The id of a request that was refused before the application saw it."""
+        """See the class."""
         return "req-refused"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop. A connection that never sends a request is closed like an idle one."""
         super().connection_made(cast("asyncio.Transport", transport))
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self.ends_s = self.loop.time() + self.timeout_keep_alive
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
@@ -100,7 +102,6 @@ class SpliceProtocol(HttpToolsProtocol):
             serving.disconnected = True
             serving.message_event.set()
         self.pipeline.clear()
-        self._unset_keepalive_if_required()
         super().connection_lost(exc)
         if splice is not None:
             splice.client_gone()
@@ -126,26 +127,15 @@ class SpliceProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Called by the parser. Only a request ends an idle connection's time: empty lines before it do not."""
-        self._unset_keepalive_if_required()
         super().on_message_begin()
-        self.hosts = 0
+        self.ends_s = math.inf
         self.in_head = True
         self.head_size = -1
         self.head_since_s = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser, also for what follows a chunked body, which is no header and is dropped."""
-        if not self.in_head:
-            return
-        name = name.lower()
-        if name in _LOOKED_AT:
-            if name == b"host":
-                self.hosts += 1
-            elif name == b"expect":
-                self.expect_100_continue = value.lower() == b"100-continue" and self.parser.get_http_version() == "1.1"
-            elif value.strip().lower() != b"chunked":
-                raise self._fail("the only transfer coding understood is 'chunked'")
-        self.headers.append((name, value))
+        """Called by the parser."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
@@ -155,10 +145,16 @@ class SpliceProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise self._fail(f"more than {MAX_PIPELINED} requests were sent ahead of their answers")
         version = self.parser.get_http_version()
-        if self.hosts != 1 and (self.hosts or version == "1.1"):
-            raise self._fail(f"it has {self.hosts or 'no'} Host headers; it needs one")
+        headers = self.headers
+        named = dict(headers)
+        if len(named) != len(headers) or b"host" not in named:
+            self._check_counts(version)
+        if b"transfer-encoding" in named and named[b"transfer-encoding"].strip().lower() != b"chunked":
+            raise self._fail("the only transfer coding understood is 'chunked'")
+        if b"expect" in named:
+            self.expect_100_continue = named[b"expect"].lower() == b"100-continue" and version == "1.1"
         scope = cast("dict[str, Any]", self.scope)
-        scope["extensions"] = {EXTENSION: self}
+        scope["extensions"] = {EXTENSION: self, NAMED: named}
         path = self.known_paths.get(self.url)
         if path is None or self.parser.get_method() != b"POST":
             super().on_headers_complete()
@@ -167,6 +163,7 @@ class SpliceProtocol(HttpToolsProtocol):
             scope["http_version"] = version
             self._begin(version)
         self.in_head = False
+        self.headers = []  # what may follow a chunked body is no header
         if not self.pipeline or self.pipeline[0][0] is not self.cycle:
             self.serving = self.cycle
         if version != "1.1" and version != "1.0":
@@ -203,14 +200,19 @@ class SpliceProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Called by uvicorn when an answer is complete."""
-        if self.body_pending and not self.transport.is_closing():
-            self.hang_up()  # what follows is a body that nobody reads
-        if self.deaf and not self.pipeline:
-            self.server_state.total_requests += 1
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
             return
         if self.pipeline:
-            self.serving = self.pipeline[-1][0]
-        super().on_response_complete()
+            self.flow.resume_reading()
+            self.serving, app = self.pipeline.pop()
+            self._start_asgi_task(self.serving, app)
+        elif self.body_pending:
+            self.hang_up()  # what follows is a body that nobody reads
+        elif not self.deaf:
+            self.flow.resume_reading()
+            if not self.in_head:
+                self.ends_s = self.loop.time() + self.timeout_keep_alive
 
     # -- for the application ---------------------------------------------------------------------------------------
 
@@ -236,8 +238,7 @@ class SpliceProtocol(HttpToolsProtocol):
             self.deaf = True
             self.flow.resume_reading()
             self.transport.write_eof()
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(LINGER_S, self.timeout_keep_alive_handler)
+            self.ends_s = self.loop.time() + LINGER_S
         else:
             self.transport.close()
 
@@ -253,6 +254,8 @@ class SpliceProtocol(HttpToolsProtocol):
         if self._stalled(now, stall_s) or (self.flow.read_paused and self._hung_up()):
             self.transport.abort()
             return
+        if now > self.ends_s:
+            self.transport.close()
         if not self.in_head or self.deaf:
             return
         if self.flow.read_paused:
@@ -279,6 +282,14 @@ class SpliceProtocol(HttpToolsProtocol):
         self.fault = BadHead(f"This is not a valid HTTP request: {reason}.")
         return self.fault
 
+    def _check_counts(self, version: str) -> None:
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        if hosts > 1 or (not hosts and version == "1.1"):
+            raise self._fail(f"it has {hosts or 'no'} Host headers; it needs one")
+        if names.count(b"transfer-encoding") > 1:
+            raise self._fail("it has several transfer codings")
+
     def _too_large(self) -> HeadTooLarge:
         return HeadTooLarge(f"The request's head is over {self.head_bytes} bytes.")
 
@@ -289,7 +300,7 @@ class SpliceProtocol(HttpToolsProtocol):
         """Go on in HTTP/1.1 with a request that offers another protocol, as RFC 9110, 7.8 allows."""
         self.parser = httptools.HttpRequestParser(Resumed(self))
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.parser.feed_data(framing_of(self.headers))
+        self.parser.feed_data(framing_of(self.scope["headers"]))
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what cannot be read, unless requests before it still wait for theirs; then only these are answered."""

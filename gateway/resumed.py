@@ -5,6 +5,7 @@ taken (Java's HTTP client sends `Upgrade: h2c` with every first request). A new 
 and then reads it, and whatever follows.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
 
@@ -55,7 +56,7 @@ class Resumed:
         self._known = True
 
 
-def framing_of(headers: list[tuple[bytes, bytes]]) -> bytes:
+def framing_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Pure. A head that says of the body what `headers` say, and nothing else."""
     framing = [b"%b: %b\r\n" % h for h in headers if h[0] in (b"content-length", b"transfer-encoding")]
     return b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from gateway.app import GatewayApp
 from gateway.call import HOT_PATHS
@@ -194,22 +195,35 @@ class GatewayServer:
     async def _end(self, server: _Uvicorn) -> None:
         """End requests, each with an error that says so. What has been written goes out, for up to a second."""
         state = server.server_state
-        for connection in tuple(state.connections):
-            if isinstance(connection, SpliceProtocol) and connection.flow.write_paused:
-                connection.transport.abort()  # it does not read, and would not hear of it
-        await asyncio.sleep(FLUSH_CHECK_S)
-        for task in tuple(state.tasks):
-            task.cancel()
-        await asyncio.gather(*state.tasks, return_exceptions=True)
-        for connection in tuple(state.connections):
-            connection.transport.close()
         for _ in range(FLUSH_CHECKS):
-            if not state.connections:
+            if not _abort_unread(state):
                 break
             await asyncio.sleep(FLUSH_CHECK_S)
+        for task in tuple(state.tasks):
+            task.cancel()
+        await _until_empty(state.tasks)
+        for connection in tuple(state.connections):
+            connection.transport.close()
+        await _until_empty(state.connections)
         for connection in tuple(state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)
+        await _until_empty(state.tasks)
+
+
+def _abort_unread(state: ServerState) -> bool:
+    """Drop clients that do not read: they would not hear of the end, and a task that waits for them would not end."""
+    unread = [c for c in state.connections if isinstance(c, SpliceProtocol) and c.flow.write_paused]
+    for connection in unread:
+        connection.transport.abort()
+    return bool(unread)
+
+
+async def _until_empty(things: set[Any]) -> None:
+    """At most a second."""
+    for _ in range(FLUSH_CHECKS):
+        if not things:
+            return
+        await asyncio.sleep(FLUSH_CHECK_S)
 
 
 def run(settings: GatewaySettings) -> None:

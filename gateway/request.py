@@ -131,5 +131,5 @@ def _explain(body: bytes, error: msgspec.ValidationError) -> ClientError:
 
 
 def _shown(value: bytes) -> str:
-    text = value.decode()
+    text = value.decode(errors="replace")
     return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "..."

@@ -14,7 +14,10 @@ from tests.gateway.conftest import Start
 from tests.gateway.engine import Engine, Exchange, Script, closing, streaming, whole
 from tests.gateway.running import gateway, settings_for
 
-ODD = b'{ "z":[1, 2.50,1e3] ,"model" : "m",\t"unknown_\\u00e9":{"a":null}, "messages":[{"content":"\xc3\xa9\\ud83d\\ude00"}]}'
+ODD = (
+    b'{ "z":[1, 2.50,1e3] ,"model" : "m",\t"unknown_\\u00e9":{"a":null}, '
+    b'"messages":[{"content":"\xc3\xa9\\ud83d\\ude00"}]}'
+)
 
 
 # -- bodies -------------------------------------------------------------------------------------------------------
@@ -220,7 +223,7 @@ async def test_every_way_of_serving_gives_the_same_bytes(engine: Engine, case: s
     body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
     seen: list[Seen] = []
     for mode in ("splice", "asgi"):
-        async with gateway(mode, engine) as running:  # type: ignore[arg-type]  # a literal, widened by the tuple
+        async with gateway(mode, engine) as running:
             answer = await (await running.client()).post(body, headers={"x-request-id": "same"})
             seen.append((answer.status, told(answer.headers), bytes(answer.body)))
     seen.append(await in_process(engine, body))

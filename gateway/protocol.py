@@ -14,8 +14,9 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from gateway.refusal import BadHead, HeadTooLarge, check_framing, head_length, refusal
 from gateway.resumed import Resumed, framing_of
-from gateway.splice import Splice, status_line
+from gateway.splice import Splice
 from serving.errors import BodyTimeout, ClientError
 
 EXTENSION = "penstock.splice"
@@ -24,19 +25,6 @@ LINGER_S = 5.0
 MAX_PIPELINED = 64
 # What a peer's FIN or RST shows as, where unread data keeps the loop from seeing it. Only Linux has the first.
 HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
-
-
-class BadHead(ClientError):
-    """What came is not an HTTP request."""
-
-    code = "bad_request"
-
-
-class HeadTooLarge(ClientError):
-    """The request's head is over the limit."""
-
-    status = 431
-    code = "headers_too_large"
 
 
 class SpliceProtocol(HttpToolsProtocol):
@@ -87,12 +75,13 @@ class SpliceProtocol(HttpToolsProtocol):
                     data = data[upgrade.args[0] :]
                     self._stay()
         except httptools.HttpParserError as error:
-            self._refuse(self.fault or BadHead(f"This is not a valid HTTP request: {_reason(error)}."))
+            self._refuse(self.fault or BadHead.because(_reason(error)))
             return
         if self.in_head:
-            self.head_size = self._head_length() if self.head_size < 0 else self.head_size + len(data)
+            began = self.head_size < 0
+            self.head_size = head_length(self.url, self.headers) if began else self.head_size + len(data)
             if self.head_size > self.head_bytes:
-                self._refuse(self._too_large())
+                self._refuse(HeadTooLarge.over(self.head_bytes))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop: the engine is told at once."""
@@ -138,19 +127,23 @@ class SpliceProtocol(HttpToolsProtocol):
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Called by the parser."""
-        if (self.head_size >= 0 or self.read_size > self.head_bytes) and self._head_length() > self.head_bytes:
-            self.fault = self._too_large()
-            raise self.fault
-        if len(self.pipeline) >= MAX_PIPELINED:
-            raise self._fail(f"more than {MAX_PIPELINED} requests were sent ahead of their answers")
-        version = self.parser.get_http_version()
+        """Called by the parser, which stops at what this raises."""
+        try:
+            self._take_head()
+        except ClientError as fault:
+            self.fault = fault
+            raise
+
+    def _take_head(self) -> None:
         headers = self.headers
+        suspect = self.head_size >= 0 or self.read_size > self.head_bytes
+        if suspect and head_length(self.url, headers) > self.head_bytes:
+            raise HeadTooLarge.over(self.head_bytes)
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise BadHead.because(f"more than {MAX_PIPELINED} requests were sent ahead of their answers")
+        version = self.parser.get_http_version()
         named = dict(headers)
-        if len(named) != len(headers) or b"host" not in named:
-            self._check_counts(version)
-        if b"transfer-encoding" in named and named[b"transfer-encoding"].strip().lower() != b"chunked":
-            raise self._fail("the only transfer coding understood is 'chunked'")
+        check_framing(headers, named, version)
         if b"expect" in named:
             self.expect_100_continue = named[b"expect"].lower() == b"100-continue" and version == "1.1"
         scope = cast("dict[str, Any]", self.scope)
@@ -167,7 +160,7 @@ class SpliceProtocol(HttpToolsProtocol):
         if not self.pipeline or self.pipeline[0][0] is not self.cycle:
             self.serving = self.cycle
         if version != "1.1" and version != "1.0":
-            raise self._fail(f"HTTP/{version} is not spoken here")
+            raise BadHead.because(f"HTTP/{version} is not spoken here")
 
     def _begin(self, version: str) -> None:
         """What uvicorn does when a head is complete, less taking its target apart."""
@@ -277,25 +270,6 @@ class SpliceProtocol(HttpToolsProtocol):
 
     # -- refusals --------------------------------------------------------------------------------------------------
 
-    def _fail(self, reason: str) -> ClientError:
-        """To be raised out of a parser callback, which stops the parser."""
-        self.fault = BadHead(f"This is not a valid HTTP request: {reason}.")
-        return self.fault
-
-    def _check_counts(self, version: str) -> None:
-        names = [name for name, _ in self.headers]
-        hosts = names.count(b"host")
-        if hosts > 1 or (not hosts and version == "1.1"):
-            raise self._fail(f"it has {hosts or 'no'} Host headers; it needs one")
-        if names.count(b"transfer-encoding") > 1:
-            raise self._fail("it has several transfer codings")
-
-    def _too_large(self) -> HeadTooLarge:
-        return HeadTooLarge(f"The request's head is over {self.head_bytes} bytes.")
-
-    def _head_length(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-
     def _stay(self) -> None:
         """Go on in HTTP/1.1 with a request that offers another protocol, as RFC 9110, 7.8 allows."""
         self.parser = httptools.HttpRequestParser(Resumed(self))
@@ -316,14 +290,7 @@ class SpliceProtocol(HttpToolsProtocol):
         if broken is not None:
             broken.disconnected = True
             broken.message_event.set()
-        body = error.body()
-        lines = [status_line(error.status)]
-        lines += [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        lines.append(
-            b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n"
-            % (len(body), self.new_request_id().encode())
-        )
-        self.transport.write(b"".join(lines) + body)
+        self.transport.write(refusal(error, self.server_state.default_headers, self.new_request_id()))
         self.hang_up()
 
 

@@ -1,5 +1,6 @@
 """Request lines and headers, right, odd and wrong, over raw sockets."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -165,6 +166,16 @@ def test_the_limit_is_exact_in_one_read_and_in_many(rig: Rig) -> None:
         with rig.wire() as wire:
             wire.send(of(size)[:100], of(size)[100:9000], of(size)[9000:])
             assert wire.answer().status == status
+
+
+def test_a_head_is_not_slow_while_the_gateway_does_not_read_it(rig: Rig) -> None:
+    with rig.wire() as wire:
+        wire.send(post(b'{"model": "m", "hold": true}') + GOOD + GOOD[:40])
+        rig.wait_until(lambda: len(rig.engine.running) == 1, "the engine works")
+        time.sleep(2.0)  # long enough for a head to be overdue
+        rig.ask(rig.engine.release)
+        wire.send(GOOD[40:])
+        assert [wire.answer().status for _ in range(3)] == [200, 200, 200]
 
 
 def test_a_refusal_says_what_is_wrong(rig: Rig) -> None:

@@ -4,10 +4,10 @@ from msgspec import Struct
 
 from gateway.call import Call
 from gateway.oip import StreamTranslator, engine_error, error_body, from_completion, to_completion
-from gateway.relay.headers import Headers
+from gateway.relay.headers import Headers, is_event_stream
 from gateway.relay.sink import Sink, Watcher
 from gateway.relay.sse import Payloads
-from serving.errors import ApiError, UnknownPath
+from serving.errors import ApiError, EngineBroken, UnknownPath
 
 _PREFIX = "/v2/models/"
 COMPLETIONS = b"/v1/completions"
@@ -67,12 +67,14 @@ class OipSink:
         self._target = target
         self._payloads = Payloads()
         self._translator = StreamTranslator(target.model, target.version)
-        self._raw = False
+        self._status = 0
+        self._headers: Headers = []
+        self._held: list[bytes] | None = None  # a long answer that comes in pieces, and can only be translated whole
 
     @property
     def started(self) -> bool:
         """See Sink."""
-        return self._sink.started
+        return self._sink.started or self._held is not None
 
     def watch(self, watcher: Watcher) -> None:
         """See Sink."""
@@ -95,13 +97,15 @@ class OipSink:
 
     def start(self, status: int, headers: Headers) -> None:
         """See Sink."""
-        self._raw = not any(n == b"content-type" and b"event-stream" in v for n, v in headers)
-        self._sink.start(status, headers)
+        if is_event_stream(dict(headers)):
+            self._sink.start(status, headers)
+        else:
+            self._status, self._headers, self._held = status, headers, []
 
     def data(self, data: bytes) -> None:
         """See Sink."""
-        if self._raw:
-            self._sink.data(data)
+        if self._held is not None:
+            self._held.append(data)
             return
         out = b"".join(self._translator.event(p) if p else b": keep-alive\n\n" for p in self._payloads.feed(data))
         if out:
@@ -112,8 +116,16 @@ class OipSink:
 
     def end(self) -> None:
         """See Sink."""
-        self._sink.end()
+        if self._held is not None:
+            self.respond(self._status, self._headers, b"".join(self._held))
+        else:
+            self._sink.end()
 
     def abort(self) -> None:
         """See Sink."""
-        self._sink.abort()
+        if self._held is not None:
+            broken = EngineBroken("The engine broke off in the middle of its answer.")
+            status, body = error_body(broken)
+            self._sink.respond(status, self._headers, body)
+        else:
+            self._sink.abort()

@@ -1,6 +1,7 @@
 """Keep-alive connections to one endpoint, at most so many. Adapter."""
 
 import asyncio
+import contextlib
 from collections import deque
 
 from gateway.upstream.connection import Connection
@@ -56,15 +57,14 @@ class Pool:
             EngineTimeout: not connected within `connect_s`.
             Overloaded: at the limit, and too many wait already, or for `connect_s`.
         """
+        if not new and (idle := self.take_idle()) is not None:
+            return idle
         if new and self._open >= self._limit and self._idle:
             self._idle.popleft()[1].close()  # its place is free in a moment
         while (handed := await self._place()) is not None:
             if not new:
                 return handed
             handed.close()
-        if not new and (idle := self.take_idle()) is not None:
-            self._give_place()
-            return idle
         try:
             async with asyncio.timeout(self._connect_s):
                 made = await self._dialler.open(lambda: Connection(self._freed, self._gone))
@@ -122,7 +122,7 @@ class Pool:
         except TimeoutError:
             if waiter.done() and not waiter.cancelled():
                 return waiter.result()  # it came in the same instant
-            self._waiting.remove(waiter)
+            self._leave(waiter)
             raise Overloaded(
                 f"All {self._limit} connections to the engine at {self._host}:{self._port} have been busy for "
                 f"{self._connect_s:g} s."
@@ -132,8 +132,12 @@ class Pool:
                 handed = waiter.result()
                 self._give_place() if handed is None else self._freed(handed)
             else:
-                self._waiting.remove(waiter)
+                self._leave(waiter)
             raise
+
+    def _leave(self, waiter: asyncio.Future[Connection | None]) -> None:
+        with contextlib.suppress(ValueError):  # passed over already
+            self._waiting.remove(waiter)
 
     def _give_place(self) -> None:
         waiter = self._next_waiter()

@@ -61,6 +61,8 @@ class EngineProcess:
 
     async def wait(self) -> int:
         """Wait until the engine is gone. Its exit status; 128 + N when signal N ended it."""
+        assert self._guard.stdout is not None
+        await self._guard.stdout.read()  # to its end, so that the pipe is closed when this returns
         status = await self._guard.wait()
         self._close()
         if status < 0:  # the guard itself was killed: the kernel killed the engine, this is for what it started

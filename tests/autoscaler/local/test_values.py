@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from autoscaler.local.backoff import Backoff
-from autoscaler.local.ports import FreePorts
+from autoscaler.local.ports import FIRST, LAST, FreePorts
 from autoscaler.local.process import environment
 from autoscaler.local.status import Phase, ReplicaStatus, ServiceStatus
 from autoscaler.local.table import Seen, route
@@ -69,5 +69,14 @@ def test_ports_are_free_and_not_given_out_twice() -> None:
     ports = FreePorts()
     taken = [ports.take() for _ in range(100)]
     assert len(set(taken)) == 100
+    assert all(FIRST <= port < LAST for port in taken)
+
+
+def test_a_port_in_use_is_passed_over_and_the_range_goes_round() -> None:
+    first = FreePorts(start=0).take()
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", taken[-1]))
+        listener.bind(("127.0.0.1", first))
+        listener.listen()
+        assert FreePorts(start=first - FIRST).take() > first
+    at_the_end = FreePorts(start=LAST - FIRST - 1)
+    assert {at_the_end.take(), at_the_end.take()} & set(range(FIRST, FIRST + 1000))

@@ -170,12 +170,24 @@ def test_the_limit_is_exact_in_one_read_and_in_many(rig: Rig) -> None:
 
 def test_a_head_is_not_slow_while_the_gateway_does_not_read_it(rig: Rig) -> None:
     with rig.wire() as wire:
-        wire.send(post(b'{"model": "m", "hold": true}') + GOOD + GOOD[:40])
+        wire.send(post(b'{"model": "m", "hold": true}'))
         rig.wait_until(lambda: len(rig.engine.running) == 1, "the engine works")
+        wire.send(GOOD + GOOD[:40])  # a whole request that has to wait stops the reading
         time.sleep(2.0)  # long enough for a head to be overdue
         rig.ask(rig.engine.release)
         wire.send(GOOD[40:])
         assert [wire.answer().status for _ in range(3)] == [200, 200, 200]
+
+
+def test_a_slow_head_does_not_cost_the_requests_before_it_their_answers(rig: Rig) -> None:
+    with rig.wire() as wire:
+        wire.send(post(b'{"model": "m", "hold": true}') + GOOD[:40])
+        time.sleep(2.0)  # long enough for a head to be overdue
+        rig.ask(rig.engine.release)
+        (answer,) = wire.rest()
+    assert answer.status == 200
+    assert answer.header("connection") == "close"
+    rig.check_healthy()
 
 
 def test_a_refusal_says_what_is_wrong(rig: Rig) -> None:

@@ -90,6 +90,10 @@ class GatewayApp:
         if self._fleet is not None:
             self._fleet.update(table)
 
+    def busy(self, url: str) -> bool:
+        """Whether requests are under way at an engine of this URL, also after it has left the routes."""
+        return self._fleet is not None and self._fleet.busy(url)
+
     def why_not_ready(self) -> str | None:
         """None when requests can be served, else the reason in one sentence."""
         if self.draining:

@@ -70,6 +70,10 @@ class GatewayServer:
         """Serve this table from now on."""
         self.app.set_routes(table)
 
+    def busy(self, url: str) -> bool:
+        """Whether requests are under way at an engine of this URL, also after it has left the routes."""
+        return self.app.busy(url)
+
     async def start(self) -> None:
         """Listen; returns when requests are served.
 

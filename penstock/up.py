@@ -85,7 +85,7 @@ class _Up:
         changed = asyncio.Event()
         self._access = BoundedFile(state.path / "access.log")
         self._gateway = GatewayServer(options.settings, RouteTable(), write_log=self._access.write)
-        around = Surroundings(say=self._say, changed=changed.set, ports=FreePorts())
+        around = Surroundings(say=self._say, changed=changed.set, ports=FreePorts(), busy=self._gateway.busy)
         means = Means(runtimes(), ENGINES, this_host(), state.logs)
         self._cluster = LocalCluster(means, around, changed, self._gateway.set_routes)
         self._files = ServiceFiles(options.files, self._cluster, self._say)

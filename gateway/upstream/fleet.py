@@ -35,6 +35,7 @@ class Fleet:
         self._settings = settings
         self._ids = count()
         self._by_address: dict[tuple[str, str | None, str | None], EndpointState] = {}
+        self._leaving: list[EndpointState] = []  # no longer named, with requests still under way
         self.by_id: Mapping[int, EndpointState] = {}
         self.services: Mapping[str, Service] = {}
         self.table = RouteTable()
@@ -59,6 +60,8 @@ class Fleet:
             if key not in self._by_address:
                 endpoint.draining = True
                 endpoint.pool.close()
+                self._leaving.append(endpoint)
+        self._leaving = [e for e in self._leaving if e.requests]
         self.by_id = {e.id: e for e in self._by_address.values()}
         self.services = services
         self.table = table
@@ -66,6 +69,10 @@ class Fleet:
     def endpoints(self) -> Iterator[EndpointState]:
         """All of them."""
         return iter(self.by_id.values())
+
+    def busy(self, url: str) -> bool:
+        """Whether requests are under way at an endpoint of this URL, also one that no route names any more."""
+        return any(e.requests for e in (*self.by_id.values(), *self._leaving) if e.address.url == url)
 
     def expire(self) -> None:
         """Close connections that have been idle for long."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import uvloop
 
 from serving.routes import RouteTable
@@ -28,26 +29,39 @@ def mode(request: pytest.FixtureRequest) -> Mode:
     return chosen
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def engine() -> AsyncIterator[Engine]:
     """A scripted engine."""
     async with Engine() as running:
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def other() -> AsyncIterator[Engine]:
     """Another."""
     async with Engine() as running:
         yield running
 
 
-@pytest.fixture
-async def start(mode: Mode) -> AsyncIterator[Start]:
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def leaving() -> AsyncIterator[set[asyncio.Task[None]]]:
+    """What is still stopping after its test: uvicorn takes 0.2 s for it, and the next test need not wait."""
+    tasks: set[asyncio.Task[None]] = set()
+    yield tasks
+    await asyncio.gather(*tasks)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def start(mode: Mode, leaving: set[asyncio.Task[None]]) -> AsyncIterator[Start]:
     """Starts a gateway in front of engines."""
-    async with contextlib.AsyncExitStack() as stack:
+    started: list[tuple[Gateway, contextlib.AsyncExitStack]] = []
 
-        async def run(*engines: Engine | str, routes: RouteTable | None = None, **settings: Any) -> Gateway:
-            return await stack.enter_async_context(gateway(mode, *engines, routes=routes, **settings))
+    async def run(*engines: Engine | str, routes: RouteTable | None = None, **settings: Any) -> Gateway:
+        stack = contextlib.AsyncExitStack()
+        started.append((await stack.enter_async_context(gateway(mode, *engines, routes=routes, **settings)), stack))
+        return started[-1][0]
 
-        yield run
+    yield run
+    for running, stack in started:
+        await running.close_clients()
+        leaving.add(asyncio.create_task(stack.aclose()))

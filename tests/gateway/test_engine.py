@@ -18,6 +18,8 @@ from tests.gateway.engine import (
     whole,
 )
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_it_notes_what_came_and_answers_by_the_script(engine: Engine) -> None:
     engine.script = in_turn(whole(b"one", 201, ("x-a", "b")), streaming(b"a", b"bc"))

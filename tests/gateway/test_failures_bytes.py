@@ -14,6 +14,8 @@ from tests.gateway.conftest import Start
 from tests.gateway.engine import Engine, Exchange, Script, closing, streaming, whole
 from tests.gateway.running import gateway, settings_for
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ODD = (
     b'{ "z":[1, 2.50,1e3] ,"model" : "m",\t"unknown_\\u00e9":{"a":null}, '
     b'"messages":[{"content":"\xc3\xa9\\ud83d\\ude00"}]}'

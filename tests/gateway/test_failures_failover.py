@@ -25,6 +25,8 @@ from tests.gateway.engine import (
 )
 from tests.gateway.running import eventually
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 NOTHING_YET: dict[str, Script] = {
     "reset": resetting,

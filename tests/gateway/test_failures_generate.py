@@ -11,6 +11,8 @@ from tests.gateway.conftest import Start
 from tests.gateway.engine import Engine, Exchange, closing, silent, streaming, whole
 from tests.gateway.running import eventually
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 WHOLE, STREAM = "/v2/models/m/generate", "/v2/models/m/generate_stream"
 ASK = {"text_input": "Hi"}
 DONE = b"data: [DONE]\n\n"

@@ -10,6 +10,8 @@ from tests.gateway.conftest import Start
 from tests.gateway.engine import Engine, Exchange, Script, silent, streaming, unconnectable, whole
 from tests.gateway.running import Gateway, eventually
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 AT_ONCE_S = 1.0
 
 

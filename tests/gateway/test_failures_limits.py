@@ -24,6 +24,8 @@ from tests.gateway.engine import (
 )
 from tests.gateway.running import Gateway, eventually
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 MB = 1024 * 1024
 
 

@@ -15,6 +15,8 @@ from tests.gateway.conftest import Start
 from tests.gateway.engine import Engine, Exchange, closing, refusing, resetting, streaming, whole
 from tests.gateway.running import Gateway, eventually
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 PAUSE_S = 0.3
 
 

@@ -10,6 +10,8 @@ from tests.gateway.chat import ANSWER, DONE, FINISH, ROLE, SEEN, STREAM, USAGE, 
 from tests.gateway.conftest import Start
 from tests.gateway.engine import Engine, Exchange, raw, streaming, whole
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 COMMENT = b": keep-alive\n\n"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 

@@ -11,6 +11,8 @@ from serving.errors import EngineTimeout, EngineUnreachable, Overloaded
 from tests.gateway.engine import Engine, refusing, unconnectable
 from tests.gateway.running import eventually
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 def pool_to(port: int | str, *, limit: int = 2, waiting: int = 2, connect_s: float = 10.0) -> Pool:
     number = int(port.rpartition(":")[2]) if isinstance(port, str) else port

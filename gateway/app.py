@@ -18,7 +18,7 @@ from gateway.config import GatewaySettings
 from gateway.cors import cors_headers
 from gateway.dispatch import Dispatcher
 from gateway.keys import KeyFile, KeyRing
-from gateway.metering import Meter, Record
+from gateway.metering import Meter, Outcome, Record, outcome_of
 from gateway.metrics import Exposition, GatewayCollector
 from gateway.oip_call import COMPLETIONS, OipCall, oip_target
 from gateway.pipeline import Pipeline
@@ -34,6 +34,8 @@ TICK_S = 0.2  # how exact time-outs and keep-alive comments are
 EXPIRE_S = 5.0
 KEYS_WATCH_S = 1.0
 REQUEST_ID = b"x-request-id"
+SERVED = "penstock.served"  # in a scope: the pipeline meters the request, and logs it
+QUIET_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))  # asked every few seconds; no line in the log
 
 
 class GatewayApp:
@@ -107,7 +109,7 @@ class GatewayApp:
             if scope["path"] in HOT_PATHS and scope["method"] == "POST":
                 await self.serve_inference(scope, receive, send)
             else:
-                await self._api(scope, receive, self._with_request_id(scope, send))
+                await self._serve_cold(scope, receive, send)
         elif kind == "lifespan":
             await self._lifespan(receive, send)
 
@@ -116,6 +118,7 @@ class GatewayApp:
         if self._pipeline is None:
             self.start()
         assert self._pipeline is not None
+        scope[SERVED] = True
         protocol = scope.get("extensions", {}).get(EXTENSION)
         splice = protocol.splice_for(scope) if protocol is not None else None
         call = self._call(scope, receive, splice)
@@ -184,22 +187,29 @@ class GatewayApp:
             return given.decode()
         return self.new_request_id()
 
-    def _with_request_id(self, scope: MutableMapping[str, Any], send: Send) -> Send:
-        """`send`, for answers that the pipeline did not make and so has not given an id."""
+    async def _serve_cold(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """What the pipeline does not serve: give the answer an id, and the log a line."""
+        given = next((value for name, value in scope["headers"] if name == REQUEST_ID), None)
+        record = Record(scope["path"], self._request_id(given), perf_counter())
 
         async def send_with_id(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
+                record.status = message["status"]
                 headers = list(message.get("headers", ()))
                 if all(name != REQUEST_ID for name, _ in headers):
-                    given = next((value for name, value in scope["headers"] if name == REQUEST_ID), None)
-                    headers.append((REQUEST_ID, self._request_id(given).encode()))
+                    headers.append((REQUEST_ID, record.request_id.encode()))
                     protocol = scope.get("extensions", {}).get(EXTENSION)
                     if protocol is not None and protocol.body_pending:
                         headers.append((b"connection", b"close"))
                     message["headers"] = headers
             await send(message)
 
-        return send_with_id
+        try:
+            await self._api(scope, receive, send_with_id)
+        finally:
+            if record.path not in QUIET_PATHS and SERVED not in scope:
+                record.outcome = Outcome.OK if 0 < record.status < 400 else outcome_of(record.status or 500)
+                self.meter.settle(record, perf_counter())
 
     def _ring(self) -> KeyRing:
         return self._open_ring if self._keys is None else self._keys.ring

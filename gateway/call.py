@@ -5,9 +5,9 @@ from collections.abc import Callable, MutableMapping
 from time import perf_counter
 from typing import Any, Protocol, cast
 
-from gateway.metering import Outcome, Record
-from gateway.relay.headers import Headers
-from gateway.relay.relay import Traits, error_headers, outcome_of
+from gateway.metering import Outcome, Record, outcome_of
+from gateway.relay.delivery import Traits
+from gateway.relay.headers import Headers, error_headers
 from gateway.relay.sink import ClientGone, Receive, Sink
 from gateway.request import InferenceRequest, Kind
 from serving.errors import ApiError, BodyTimeout, BodyTooLarge, InvalidRequest

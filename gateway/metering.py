@@ -95,6 +95,15 @@ class Outcome(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+def outcome_of(status: int) -> Outcome:
+    """Pure. The outcome word for an error status that an engine gave."""
+    if status == 429:
+        return Outcome.OVERLOADED
+    if status == 504:
+        return Outcome.TIMEOUT
+    return Outcome.CLIENT_ERROR if status < 500 else Outcome.ENGINE_ERROR
+
+
 class Histogram:
     """Counts of values by bucket; `bounds` are upper bounds, inclusive, ascending."""
 

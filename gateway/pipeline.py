@@ -8,11 +8,13 @@ from gateway.config import GatewaySettings
 from gateway.dispatch import Dispatcher
 from gateway.keys import KeyRing
 from gateway.metering import Meter, Outcome
-from gateway.relay.relay import Patience, Relay
+from gateway.relay.patience import Patience
+from gateway.relay.relay import Relay
 from gateway.relay.sink import ClientGone, Sink
 from gateway.request import parse
 from gateway.upstream.fleet import Fleet
 from serving.errors import ApiError, Internal
+
 
 class Pipeline:
     """Serves calls. Holds nothing of a call once it is served."""

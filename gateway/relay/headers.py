@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from serving.errors import ApiError
+
 Headers = list[tuple[bytes, bytes]]
 
 # RFC 9110, 7.6.1, and what belongs to the connection between gateway and engine only. The length is given anew.
@@ -61,6 +63,16 @@ def request_head(start: bytes, headers: Headers, named: Mapping[bytes, bytes], r
 def is_event_stream(named: Mapping[bytes, bytes]) -> bool:
     """Pure. Whether a body with these headers is server-sent events."""
     return named.get(b"content-type", b"").lower().startswith(b"text/event-stream")
+
+
+def error_headers(error: ApiError) -> Headers:
+    """Pure. The headers of an error answer of the gateway's own."""
+    headers = [(b"content-type", b"application/json")]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return headers
 
 
 def valid_request_id(given: bytes) -> bool:

@@ -5,44 +5,19 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any
 
-from msgspec import Struct
-
-from gateway.metering import Outcome, Record
-from gateway.relay.headers import EVENT_STREAM_HEADERS, is_event_stream, without_hop_by_hop
+from gateway.metering import Outcome, Record, outcome_of
+from gateway.relay.delivery import Delivery, Traits
+from gateway.relay.headers import is_event_stream, without_hop_by_hop
+from gateway.relay.patience import Due, Patience, Wait, judge
 from gateway.relay.sink import Headers, Sink
 from gateway.relay.sse import DONE, FRAMED_OBJECT_ENDS, EventScanner
-from gateway.relay.usage import normalise_error, usage_of
+from gateway.relay.usage import usage_of
 from gateway.routing.attempts import Failed
 from gateway.upstream.connection import Connection
 from serving.errors import ApiError, EngineBroken, EngineTimeout, EngineUnreachable, Overloaded
 
 BUFFER_BYTES = 8 * 1024 * 1024  # an answer longer than this is passed on as it comes, and not metered
 RETRY_STATUSES = frozenset((429, 502, 503, 504))
-COMMENT = b": keep-alive\n\n"
-DONE_GRACE_S = 1.0  # an engine that keeps the connection open after [DONE] is not waited for
-
-
-class Patience(Struct, frozen=True):
-    """How long a relay waits; all in seconds. `comment_s`: between keep-alive comments, 0 for none."""
-
-    first_byte_s: float
-    idle_s: float
-    total_s: float
-    comment_s: float
-
-
-class Traits(Struct, frozen=True, gc=False):
-    """What is particular to one request's answer.
-
-    Attributes:
-        stream: the client asked for a stream.
-        strip_usage: the usage chunk was asked for by the gateway, and is not passed on.
-        openai_done: the stream has to end with `[DONE]`.
-    """
-
-    stream: bool
-    strip_usage: bool
-    openai_done: bool
 
 
 class Relay:
@@ -57,7 +32,7 @@ class Relay:
         "_comment_s",
         "_connecting",
         "_connection",
-        "_extra",
+        "_delivery",
         "_frames",
         "_frames_seen",
         "_headers",
@@ -65,7 +40,6 @@ class Relay:
         "_patience",
         "_record",
         "_scanner",
-        "_sent",
         "_sent_s",
         "_sink",
         "_slow",
@@ -81,7 +55,7 @@ class Relay:
         self._record = record
         self._patience = patience
         self._traits = traits
-        self._extra = extra  # headers that the answer carries besides the engine's own
+        self._delivery = Delivery(sink, record, extra)
         self._connecting: asyncio.Task[Connection] | None = None
         self._connection: Connection | None = None
         self._attempt: asyncio.Future[Failed | None] | None = None
@@ -96,7 +70,6 @@ class Relay:
         self._write_frame: Callable[[bytes], object] | None = None
         self._may_retry = True
         self._slow = False
-        self._sent = False  # something of an answer has gone to the client
         self._sent_s = 0.0
         self._comment_s = record.start_s
         self.over = False
@@ -176,9 +149,9 @@ class Relay:
         if scanner.content:
             self._note_content()
         if out:
-            self._write(out)
+            self._part(out)
         if scanner.error is not None:
-            self._broke_off(Outcome.ENGINE_ERROR, "stream_error")
+            self._broke_off()
         self._write_frame = self._sink.frame_writer() if scanner.steady else None
 
     def on_end(self) -> None:
@@ -194,17 +167,17 @@ class Relay:
         missing = self._traits.openai_done and not scanner.done
         if missing and connection is not None and connection.ended_by_close:
             if out:
-                self._write(out)
+                self._part(out)
             self._lose("the connection was closed before [DONE]", stale=False)
             return
         if missing:
             out += DONE
         if out:
-            self._write(out)
+            self._part(out)
         if scanner.error is not None:
-            self._broke_off(Outcome.ENGINE_ERROR, "stream_error")
+            self._broke_off()
             return
-        self._finish_stream()
+        self._end_stream()
 
     def on_lost(self, reason: str, *, fresh: bool) -> None:
         """See Listener."""
@@ -212,7 +185,7 @@ class Relay:
         self._lose(reason, stale=not fresh and self._status == 0)
 
     def _lose(self, reason: str, *, stale: bool) -> None:
-        if self._sent:
+        if self._delivery.begun:
             self._break_stream(
                 EngineBroken(f"The engine broke off in the middle of its answer: {reason}."),
                 Outcome.ENGINE_ERROR,
@@ -238,7 +211,6 @@ class Relay:
         if self._scanner is None or not self._scanner.done:  # else it has read [DONE], and need not stay for more
             self._record.outcome = Outcome.CLIENT_CLOSED
         self._drop_connection()
-        self._account()
         self._finish()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -260,62 +232,52 @@ class Relay:
         """Called a few times a second: time-outs and keep-alive comments. `now` on perf_counter's clock."""
         if self.over:
             return
-        record, patience = self._record, self._patience
-        if now - record.start_s > patience.total_s:
-            self._time_out(f"The answer took longer than {patience.total_s:g} s in all.")
-        elif record.first_s or self._through:
-            self._check_running(now)
-        elif self._attempt is not None and now - self._sent_s > patience.first_byte_s:
-            self._time_out(f"The engine gave no first byte within {patience.first_byte_s:g} s.")
-        elif self._traits.stream and patience.comment_s and now - self._comment_s >= patience.comment_s:
-            self._comment_s = now
-            self._keep_alive()
-
-    def _check_running(self, now: float) -> None:
         if self._frames != self._frames_seen:
             self._frames_seen = self._frames
             self._record.last_s = now
-        idle_s = now - self._record.last_s
-        if self._scanner is not None and self._scanner.done and idle_s > DONE_GRACE_S:
+        due, reason = judge(self._patience, self._wait(), now)
+        if due is Due.COMMENT:
+            self._comment_s = now
+            self._delivery.comment()
+        elif due is Due.END:
             self._drop_connection()
-            self._finish_stream()
-        elif idle_s > self._patience.idle_s:
-            if self._slow:
-                self._record.outcome = Outcome.CLIENT_CLOSED
-                self._drop_connection()
-                self._sink.abort()
-                self._account()
-                self._finish()
-            else:
-                self._time_out(f"The engine fell silent for {self._patience.idle_s:g} s.")
+            self._end_stream()
+        elif due is Due.GIVE_UP:
+            self._give_up(reason)
 
-    def _keep_alive(self) -> None:
-        if not self._sink.started:
-            self._record.status = 200
-            self._sink.start(200, EVENT_STREAM_HEADERS + self._extra)
-        self._sink.data(COMMENT)
+    def _wait(self) -> Wait:
+        record, scanner = self._record, self._scanner
+        return Wait(
+            record.start_s,
+            self._sent_s if self._attempt is not None else None,
+            record.last_s if record.first_s or self._through else None,
+            self._comment_s if self._traits.stream else None,
+            scanner is not None and scanner.done,
+        )
 
-    def _time_out(self, message: str) -> None:
+    def _give_up(self, reason: str) -> None:
         self._drop_connection()
-        error = EngineTimeout(message)
-        if self._sent:
-            self._break_stream(error, Outcome.TIMEOUT)
-        else:
+        error = EngineTimeout(reason)
+        if not self._delivery.begun:
             self._settle_attempt(Failed(error, elsewhere=False))
+        elif self._slow:  # it is the client that takes nothing, and would not take an error either
+            self._record.outcome = Outcome.CLIENT_CLOSED
+            self._delivery.abort()
+            self._finish()
+        else:
+            self._break_stream(error, Outcome.TIMEOUT)
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
     def fail(self, error: ApiError, outcome: Outcome) -> None:
-        """Tell the client that there will be no answer: as an HTTP error, or in the stream if one has begun."""
+        """Tell the client that there will be no answer."""
         if self.over:
             return
-        if self._sink.started:
+        if self._delivery.begun:
             self._break_stream(error, outcome)
             return
         self._record.outcome = outcome
-        self._record.error_code = error.code
-        self._record.status = error.status
-        self._sink.respond(error.status, error_headers(error) + self._extra, error.body())
+        self._delivery.error(error)
         self._finish()
 
     def pass_on(self) -> None:
@@ -328,86 +290,62 @@ class Relay:
         self._drop_connection()
         self.fail(error, Outcome.INTERNAL_ERROR)
 
-    def _write(self, data: bytes) -> None:
-        self._sent = True
-        if not self._sink.started:
-            self._record.status = self._status
-            self._sink.start(self._status, self._headers + self._extra)
-        self._sink.data(data)
+    def _part(self, data: bytes) -> None:
+        self._delivery.part(self._status, self._headers, data)
 
     def _collect(self, data: bytes) -> None:
         if self._through:
             self._record.last_s = perf_counter()
-            self._sink.data(data)
+            self._part(data)
             return
         self._answer.append(data)
         self._answer_bytes += len(data)
-        if self._answer_bytes > BUFFER_BYTES and not self._sink.started:
+        if self._answer_bytes > BUFFER_BYTES and not self._delivery.started:
             self._through = True
             self._record.last_s = perf_counter()
-            self._write(b"".join(self._answer))
+            self._part(b"".join(self._answer))
             self._answer = []
 
     def _give_answer(self) -> None:
         """A whole answer, not a stream of events, has come."""
-        if self._through:
-            if self._status >= 400:
-                self._record.outcome = outcome_of(self._status)
-            self._finish_stream()
+        status, record = self._status, self._record
+        if self._may_retry and status in RETRY_STATUSES and not self._through:
+            self._settle_attempt(Failed(Overloaded(f"The engine answered {status}."), answered=True))
             return
         body = b"".join(self._answer)
-        if self._may_retry and self._status in RETRY_STATUSES:
-            error = Overloaded(f"The engine answered {self._status}.")
-            self._settle_attempt(Failed(error, answered=True))
-            return
-        record = self._record
-        if self._status >= 400:
-            record.outcome = outcome_of(self._status)
-            record.error_code = f"engine_{self._status}"
+        if status >= 400:
+            record.outcome = outcome_of(status)
+            record.error_code = f"engine_{status}"
         elif (usage := usage_of(body)) is not None:
             record.tokens_in, record.tokens_out = usage.tokens_in, usage.tokens_out
-        if self._sink.started:  # with a keep-alive comment: the status is out of reach
-            self._give_late_answer(body)
-            return
-        record.status = self._status
-        self._sink.respond(self._status, self._headers + self._extra, body)
-        self._finish()
-
-    def _give_late_answer(self, body: bytes) -> None:
-        if self._status >= 400:
-            self._sink.data(b"data: %b\n\n%b" % (normalise_error(body, self._status), DONE))
+        if self._through:
+            self._end_stream()
         else:
-            self._sink.data(b"data: %b\n\n%b" % (b" ".join(body.split(b"\n")), DONE))
-        self._finish_stream()
+            self._delivery.whole(status, self._headers, body)
+            self._finish()
 
     def _break_stream(self, error: ApiError, outcome: Outcome) -> None:
         scanner = self._scanner
         if scanner is not None and scanner.done:  # what is missing is not part of the answer
-            self._finish_stream()
+            self._end_stream()
             return
         self._record.outcome = outcome
-        self._record.error_code = error.code
         if self._through or (scanner is not None and scanner.cut):
-            self._sink.abort()
+            self._record.error_code = error.code
+            self._delivery.abort()
         else:
-            self._sink.data(b"data: %b\n\n%b" % (error.body(), DONE))
-            self._sink.end()
-        self._account()
+            self._delivery.error(error)
         self._finish()
 
-    def _broke_off(self, outcome: Outcome, code: str) -> None:
+    def _broke_off(self) -> None:
         """The engine has said in the stream that it failed, and the client has been told."""
-        self._record.outcome = outcome
-        self._record.error_code = code
+        self._record.outcome = Outcome.ENGINE_ERROR
+        self._record.error_code = "stream_error"
         self._drop_connection()
-        self._finish_stream()
+        self._end_stream()
 
-    def _finish_stream(self) -> None:
-        if not self._sink.started:
-            self._record.status = self._status
-            self._sink.start(self._status, self._headers + self._extra)
-        self._sink.end()
-        self._account()
+    def _end_stream(self) -> None:
+        self._delivery.end(self._status, self._headers)
         self._finish()
 
     def _account(self) -> None:
@@ -421,6 +359,7 @@ class Relay:
 
     def _finish(self) -> None:
         self.over = True
+        self._account()
         if self._record.outcome is None:
             self._record.outcome = Outcome.OK
         self._settle_attempt(None)
@@ -434,22 +373,3 @@ class Relay:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
-
-
-def outcome_of(status: int) -> Outcome:
-    """Pure. The outcome word for an error status that an engine gave."""
-    if status == 429:
-        return Outcome.OVERLOADED
-    if status == 504:
-        return Outcome.TIMEOUT
-    return Outcome.CLIENT_ERROR if status < 500 else Outcome.ENGINE_ERROR
-
-
-def error_headers(error: ApiError) -> Headers:
-    """Pure. The headers of an error answer."""
-    headers = [(b"content-type", b"application/json")]
-    if error.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % error.retry_after_s))
-    if error.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    return headers

@@ -1,6 +1,6 @@
 """Where an answer goes: the port the relay writes to, and its implementation over plain ASGI.
 
-The fast implementation, on uvicorn's own transport, is `gateway/protocol.py`.
+The fast implementation, on uvicorn's own transport, is `gateway/splice.py`.
 """
 
 import asyncio

@@ -213,3 +213,18 @@ async def test_f25_keys_are_nowhere_to_be_read(
     assert b"secret" not in everything
     assert {r["tenant"] for r in await gateway.records(7) if r["status"] != 401} == {"team-a"}
     assert engine.requests[0].named[b"authorization"] == b"Bearer sk-engine-secret-2"
+
+
+async def test_what_the_pipeline_does_not_serve_has_a_line_too_and_probes_have_none(
+    start: Start, engine: Engine
+) -> None:
+    gateway = await start(engine)
+    client = await gateway.client()
+    for path in ("/healthz", "/readyz", "/metrics", "/v1/models", "/v1/models/none", "/nowhere"):
+        await client.get(path)
+    lines = await gateway.records(3)
+    assert [(line["path"], line["status"], line["outcome"]) for line in lines] == [
+        ("/v1/models", 200, "ok"),
+        ("/v1/models/none", 404, "client_error"),
+        ("/nowhere", 404, "client_error"),
+    ]

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.metering import Outcome, Record
-from gateway.relay.relay import Patience, Relay, Traits
+from gateway.relay.delivery import Traits
+from gateway.relay.patience import Patience
+from gateway.relay.relay import Relay
 from gateway.relay.sink import Headers, Watcher
 from gateway.upstream.connection import Connection
 from tests.gateway.chat import DONE, FINISH, ROLE, SEEN, STREAM, USAGE, says
@@ -255,3 +257,18 @@ async def test_bytes_nobody_asked_for_close_the_connection() -> None:
     connection.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
     assert wire.aborted
     assert connection.closed
+
+
+async def test_a_client_that_left_before_its_request_was_sent_needs_no_connection() -> None:
+    class Gone(Heard):
+        def watch(self, watcher: Watcher) -> None:
+            watcher.client_gone()
+
+    record = Record("/", "id", 1.0)
+    relay = Relay(Gone(framed=True), record, PATIENCE, Traits(stream=True, strip_usage=True, openai_done=True), [])
+
+    async def connecting() -> Connection:
+        raise AssertionError("nobody needs it")
+
+    assert await relay.unless_gone(connecting()) is None
+    assert record.outcome is Outcome.CLIENT_CLOSED

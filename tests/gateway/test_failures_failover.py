@@ -221,6 +221,27 @@ async def test_f06_a_stale_kept_connection_is_replaced_unnoticed(start: Start, e
     assert not gateway.endpoints[0].health.ejected
 
 
+async def test_f06_no_endpoint_at_all_is_a_503_with_the_reason(start: Start) -> None:
+    gateway = await start(routes=RouteTable.of([Route("m", ("m",), (Revision("r", ()),))]), models=[])
+    client = await gateway.client()
+    for body in (ask(), ask_stream()):
+        answer = await client.post(body)
+        assert (answer.status, answer.error["code"]) == (503, "no_endpoint")
+        assert "no replica of 'm' is ready" in answer.error["message"]
+        assert answer.named[b"retry-after"] == b"1"
+    assert (await gateway.record())["outcome"] == "engine_error"
+
+
+async def test_f06_a_draining_endpoint_takes_nothing_new(start: Start, engine: Engine, other: Engine) -> None:
+    engine.script = other.script = whole(ANSWER)
+    ends = (Endpoint(engine.url, draining=True), Endpoint(other.url))
+    gateway = await start(routes=RouteTable.of([Route("m", ("m",), (Revision("r", ends),))]), models=[])
+    client = await gateway.client()
+    for _ in range(5):
+        assert (await client.post(ask())).status == 200
+    assert engine.requests == []
+
+
 # -- 7: the engine's own errors -----------------------------------------------------------------------------------
 
 JSON = ("content-type", "application/json")
@@ -234,6 +255,7 @@ OWN = [
     (500, b"<html>\xff\x00 oops</html>", ("content-type", "text/html")),
     (500, b"", JSON),
     (503, b'{"error":"loading"}', ("retry-after", "3")),
+    (504, b"upstream timed out", ("content-type", "text/plain")),
     (302, b"", ("location", "/elsewhere")),
     (201, b'{"made":1}', JSON),
 ]
@@ -253,8 +275,8 @@ async def test_f07_an_engines_own_answer_goes_on_untouched(
         assert answer.named[b"content-length"] == b"%d" % len(body)
     record = (await gateway.records(2))[-1]
     assert record["status"] == status
-    expected = "ok" if status < 400 else "overloaded" if status == 429 else "client_error" if status < 500 else ""
-    assert record["outcome"] == (expected or "engine_error")
+    usual = "ok" if status < 400 else "client_error" if status < 500 else "engine_error"
+    assert record["outcome"] == {429: "overloaded", 504: "timeout"}.get(status, usual)
     assert record.get("error_code") == (f"engine_{status}" if status >= 400 else None)
 
 

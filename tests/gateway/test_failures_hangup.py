@@ -1,14 +1,19 @@
 """Failure 1: a client that leaves stops its engine at once, whatever the request is waiting for."""
 
 import asyncio
+import json
+from collections.abc import MutableMapping
+from typing import Any
 
 import pytest
 
+from gateway.app import GatewayApp
+from gateway.config import settings_of
 from gateway.upstream.pool import Pool
 from tests.gateway.chat import ANSWER, DONE, FINISH, ROLE, STREAM, ask, ask_stream, says
 from tests.gateway.conftest import Start
 from tests.gateway.engine import Engine, Exchange, Script, silent, streaming, unconnectable, whole
-from tests.gateway.running import Gateway, eventually
+from tests.gateway.running import Gateway, eventually, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -154,6 +159,30 @@ async def test_f01_an_engine_that_does_not_close_after_the_done_mark_is_not_wait
     answer = await client.post(ask_stream())
     assert answer.body == says("a") + FINISH + DONE
     assert (await gateway.record())["outcome"] == "ok"
+
+
+async def test_f01_a_request_that_its_server_cancels_stops_the_engine_at_once(engine: Engine) -> None:
+    engine.script = silent
+    written: list[bytes] = []
+    app = GatewayApp(settings_of(settings_for(engine)), write_log=written.append)
+    body = json.dumps(ask()).encode()
+    told: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body}]
+
+    async def receive() -> MutableMapping[str, Any]:
+        return told.pop() if told else await asyncio.Future()
+
+    async def send(_: MutableMapping[str, Any]) -> None:
+        raise AssertionError("there is nobody to send to")
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": []}
+    task = asyncio.create_task(app(scope, receive, send))
+    exchange = await engine.exchange()
+    task.cancel()
+    await asyncio.wait_for(exchange.gone.wait(), AT_ONCE_S)
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    await app.stop()
+    assert json.loads(b"".join(written))["error_code"] == "shutting_down"
 
 
 async def test_f01_waiting_requests_that_left_do_not_fill_the_queue(engine: Engine) -> None:

@@ -230,6 +230,15 @@ async def test_f04_errors_in_streams_eject_the_endpoint(start: Start, engine: En
     assert gateway.endpoints[0].health.ejected
 
 
+async def test_f04_an_error_event_without_its_blank_line_counts(start: Start, engine: Engine) -> None:
+    engine.script = streaming(ROLE, b'data: {"error":"broken"}')
+    gateway = await start(engine)
+    answer = await (await gateway.client()).post(ask_stream())
+    assert json.loads(answer.events[-2])["error"]["message"] == "broken"
+    assert answer.body.endswith(DONE)
+    assert (await gateway.record())["outcome"] == "engine_error"
+
+
 # -- 5: odd ends --------------------------------------------------------------------------------------------------
 
 
@@ -331,12 +340,20 @@ async def test_f05_an_unframed_stream_that_ends_after_its_done_mark_is_whole(sta
 
 
 async def test_f05_an_unframed_stream_that_ends_before_its_done_mark_was_cut(start: Start, engine: Engine) -> None:
-    engine.script = raw(STREAM_HEAD + b"\r\n" + ROLE + says("Hel"))
     gateway = await start(engine)
-    answer = await (await gateway.client()).post(ask_stream())
-    assert answer.body.startswith(ROLE + says("Hel"))
-    assert json.loads(answer.events[-2])["error"]["code"] == "engine_bad_response"
-    assert (await gateway.record())["outcome"] == "engine_error"
+    for last in (says("Hel"), says("Hel")[:-2]):
+        engine.script = raw(STREAM_HEAD + b"\r\n" + ROLE + last)
+        answer = await (await gateway.client()).post(ask_stream())
+        assert answer.body.startswith(ROLE + says("Hel"))
+        assert json.loads(answer.events[-2])["error"]["code"] == "engine_bad_response"
+    assert [r["outcome"] for r in await gateway.records(2)] == ["engine_error", "engine_error"]
+
+
+async def test_f05_a_responses_stream_without_events_is_empty(start: Start, engine: Engine) -> None:
+    engine.script = streaming()
+    gateway = await start(engine)
+    answer = await (await gateway.client()).post({"model": "m", "stream": True}, "/v1/responses")
+    assert (answer.status, bytes(answer.body)) == (200, b"")
 
 
 async def test_f05_responses_streams_are_left_as_they_are(start: Start, engine: Engine) -> None:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.metering import Histogram, Meter, Outcome, Record, ServiceMeter
-from gateway.relay.headers import is_event_stream, request_head, valid_request_id, without_hop_by_hop
+from gateway.metering import Histogram, Meter, Outcome, Record, ServiceMeter, outcome_of
+from gateway.relay.headers import error_headers, is_event_stream, request_head, valid_request_id, without_hop_by_hop
 from gateway.relay.usage import normalise_error, usage_of
+from serving.errors import InvalidRequest, NoEndpoint
 
 USAGES: list[tuple[bytes, tuple[int, int] | None]] = [
     (b'{"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,"new":{}}}', (3, 4)),
@@ -136,6 +137,12 @@ def test_request_ids(given_id: bytes, *, expected: bool) -> None:
     assert valid_request_id(given_id) is expected
 
 
+def test_headers_of_an_error_say_when_to_come_back_if_that_helps() -> None:
+    kind = (b"content-type", b"application/json")
+    assert error_headers(InvalidRequest("x")) == [kind]
+    assert error_headers(NoEndpoint("x", retry_after_s=7)) == [kind, (b"retry-after", b"7")]
+
+
 # -- meters -------------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +151,20 @@ def test_a_histogram_counts_by_inclusive_upper_bounds() -> None:
     for value in (0.5, 1.0, 1.5, 2.0, 9.0):
         histogram.observe(value)
     assert (histogram.counts, histogram.total) == ([2, 2, 1], 14.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (400, Outcome.CLIENT_ERROR),
+        (429, Outcome.OVERLOADED),
+        (499, Outcome.CLIENT_ERROR),
+        (500, Outcome.ENGINE_ERROR),
+        (504, Outcome.TIMEOUT),
+    ],
+)
+def test_outcomes_by_status(status: int, outcome: Outcome) -> None:
+    assert outcome_of(status) is outcome
 
 
 def test_what_is_admitted_is_given_back_also_when_it_fails() -> None:

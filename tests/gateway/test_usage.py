@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.metering import Histogram, Meter, Outcome, Record, ServiceMeter, outcome_of
 from gateway.relay.headers import error_headers, is_event_stream, request_head, valid_request_id, without_hop_by_hop
 from gateway.relay.usage import normalise_error, usage_of
-from serving.errors import InvalidRequest, NoEndpoint
+from serving.errors import InvalidKey, InvalidRequest, NoEndpoint
 
 USAGES: list[tuple[bytes, tuple[int, int] | None]] = [
     (b'{"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,"new":{}}}', (3, 4)),
@@ -137,9 +137,10 @@ def test_request_ids(given_id: bytes, *, expected: bool) -> None:
     assert valid_request_id(given_id) is expected
 
 
-def test_headers_of_an_error_say_when_to_come_back_if_that_helps() -> None:
+def test_headers_of_an_error_say_how_or_when_to_come_back() -> None:
     kind = (b"content-type", b"application/json")
     assert error_headers(InvalidRequest("x")) == [kind]
+    assert error_headers(InvalidKey("x")) == [kind, (b"www-authenticate", b"Bearer")]
     assert error_headers(NoEndpoint("x", retry_after_s=7)) == [kind, (b"retry-after", b"7")]
 
 

@@ -79,6 +79,12 @@ class InvalidJson(ClientError):
     code = "invalid_json"
 
 
+class ContextExceeded(ClientError):
+    """The prompt leaves no room in the model's context."""
+
+    code = "context_length_exceeded"
+
+
 class MissingKey(ClientError):
     """No API key was sent, and one is needed."""
 

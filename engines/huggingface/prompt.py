@@ -5,8 +5,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from engines.huggingface.request import ContextExceeded
-from serving.errors import InvalidRequest
+from serving.errors import ContextExceeded, InvalidRequest
 from serving.openai import ChatCompletionRequest, ChatMessage
 
 _BYTE_LEVEL = "ByteLevel"

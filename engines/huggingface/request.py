@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from engines.huggingface.params import SamplingParams
-from serving.errors import ApiError, InvalidJson, InvalidRequest
+from serving.errors import ApiError, ContextExceeded, InvalidJson, InvalidRequest
 from serving.openai import ChatCompletionRequest, CompletionRequest, SamplingRequest
 
 T = TypeVar("T", ChatCompletionRequest, CompletionRequest)
@@ -19,12 +19,6 @@ _PATH = re.compile(r" - at `\$(.*)`$")
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _LONGEST_VALUE = 60
 _MOST_STOPS = 16
-
-
-class ContextExceeded(InvalidRequest):
-    """The prompt leaves no room in the model's context."""
-
-    code = "context_length_exceeded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ import pytest
 
 from engines.huggingface.request import (
     Bounds,
-    ContextExceeded,
     chat_params,
     check_known,
     completion_params,
     decode,
     prompts_of,
 )
-from serving.errors import ApiError, InvalidJson, InvalidRequest
+from serving.errors import ApiError, ContextExceeded, InvalidJson, InvalidRequest
 from serving.openai import ChatCompletionRequest, CompletionRequest
 
 BOUNDS = Bounds(context_tokens=100, vocabulary_tokens=500, defaults={})

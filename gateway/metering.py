@@ -201,7 +201,7 @@ class Meter:
         return meter
 
     def settle(self, record: Record, now: float) -> None:
-        """Add a finished request up. `now` on the record's clock. Settled once; later calls are ignored."""
+        """Add a finished request up, once. `now` on the record's clock."""
         meter = self.of(record.service, record.tenant)
         outcome = record.outcome or Outcome.INTERNAL_ERROR
         meter.outcomes[outcome] = meter.outcomes.get(outcome, 0) + 1

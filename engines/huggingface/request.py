@@ -42,11 +42,17 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error), msgspec.json.decode(body)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _refusal(str(error), _generic(body)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJson(f"the body is not valid JSON: {error}") from None
-    except RecursionError:
-        raise InvalidJson("the body is nested too deeply") from None
+
+
+def _generic(body: bytes) -> Any:
+    """The whole body: what is behind a wrong field may not even be JSON."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJson(f"the body is not valid JSON: {error}") from None
 
 
 def _refusal(message: str, body: Any) -> ApiError:
@@ -59,10 +65,7 @@ def _refusal(message: str, body: Any) -> ApiError:
     steps = [name or int(number) for name, number in _STEP.findall(found.group(1))]
     value = body
     for step in steps:
-        try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            return InvalidRequest(f"{found.group(1).lstrip('.')}: {complaint}", param=found.group(1).lstrip("."))
+        value = value[step]
     param = found.group(1).lstrip(".")
     shown = repr(value)
     shown = shown if len(shown) <= _LONGEST_VALUE else shown[:_LONGEST_VALUE] + "..."

@@ -157,3 +157,17 @@ def test_completions_default_to_sixteen_tokens_and_may_have_none_with_echo() -> 
 def test_tokens_without_an_embedding_and_empty_prompts_are_refused(prompt: list[int]) -> None:
     with pytest.raises(ApiError):
         check_known(prompt, BOUNDS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": 1, bad',
+        b'{"messages": 1, "x": "\xff"}',
+        b'{"model": 1, "x": ' + b"[" * 5000,
+        b'{"model": 1, "x": "' + b"\xff" + b'"}',
+    ],
+)
+def test_what_is_broken_behind_a_wrong_field_is_not_json(body: bytes) -> None:
+    with pytest.raises(InvalidJson):
+        decode(body, ChatCompletionRequest)

@@ -7,6 +7,7 @@ tokens have in the loss; the pieces are exactly what the chat template renders.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from engines.demo.phrase import fill, gibberish, vary
 from engines.demo.questions import Entry, Pages, normal
@@ -43,12 +44,13 @@ class Piece:
 class Shares:
     """How often each kind of sample is drawn, as shares of 1."""
 
-    off_topic: float = 0.3
-    prose: float = 0.08
+    off_topic: float = 0.38
+    prose: float = 0.05
     resumed: float = 0.08
-    brief: float = 0.5  # only the first words of an answer: enough to learn which one it is, at a third of the cost
+    cut: float = 0.05  # questions in odd pieces, so that a word is known by other tokenizations too
+    brief: float = 0.8  # only the first words of an answer: enough to learn which one it is, at a third of the cost
     long: float = 0.02
-    strange: float = 0.12  # invented words in off-topic questions
+    strange: float = 0.15  # invented words in off-topic questions
 
 
 class Teacher:
@@ -73,16 +75,23 @@ class Teacher:
 
     def _turn(self, rng: random.Random, *, last: bool) -> list[Piece]:
         question, answer = self._question(rng)
-        asked = [Piece(USER), Piece(question), Piece(END), Piece(ASSISTANT)]
+        asked = [Piece(USER), *self._cut(question, rng), Piece(END), Piece(ASSISTANT)]
         if not last and rng.random() < 0.12:
             return [*asked, Piece(_foreign_answer(answer, rng)), Piece(END)]
         if last and rng.random() < self._shares.resumed:
             cut = rng.randrange(1, len(answer))
             return [*asked, Piece(answer[:cut]), Piece(answer[cut:], 1.0), Piece(END, 1.0)]
-        begun = " ".join(answer.split(" ")[: rng.randint(6, 14)])
+        begun = " ".join(answer.split(" ")[: rng.randint(5, 12)])
         if begun != answer and rng.random() < self._shares.brief:
             return [*asked, Piece(begun, 1.0), *([] if last else [Piece(END)])]
         return [*asked, Piece(answer, 1.0), Piece(END, 1.0)]
+
+    def _cut(self, question: str, rng: random.Random) -> list[Piece]:
+        """The question whole, or in pieces that are tokenized each for itself."""
+        if rng.random() > self._shares.cut or len(question) < 2:
+            return [Piece(question)]
+        cuts = sorted({rng.randrange(1, len(question)) for _ in range(rng.randint(1, 1 + len(question) // 8))})
+        return [Piece(question[a:b]) for a, b in pairwise((0, *cuts, len(question)))]
 
     def _question(self, rng: random.Random) -> tuple[str, str]:
         while True:

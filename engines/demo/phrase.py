@@ -76,9 +76,9 @@ def recase(question: str, rng: random.Random) -> str:
     draw = rng.random()
     if draw < 0.45:
         question = question.lower()
-    elif draw < 0.56:
+    elif draw < 0.49:
         question = question.upper()
-    elif draw < 0.62:
+    elif draw < 0.54:
         question = question.title()
     draw = rng.random()
     if draw < 0.45:
@@ -136,13 +136,19 @@ def gibberish(rng: random.Random) -> str:
     return word.capitalize() if rng.random() < 0.3 else word
 
 
+def blend(off_topic: OffTopic, rng: random.Random) -> str:
+    """Pure. A word that is none, of the beginning of one listed word and the end of another."""
+    one, two = (rng.choice(off_topic.words[rng.choice(tuple(off_topic.words))]).split()[-1] for _ in range(2))
+    return one[: (len(one) + 1) // 2] + two[len(two) // 2 :].lower()
+
+
 def fill(template: str, off_topic: OffTopic, rng: random.Random, strange: float = 0.0) -> str:
     """Pure. The template with slots filled from their lists or, by chance `strange`, with invented words."""
     for name in slots(template):
         if name == "number":
             word = str(rng.randint(0, 10 ** rng.randint(1, 4)))
         elif name == "gibberish" or rng.random() < strange:
-            word = gibberish(rng)
+            word = gibberish(rng) if rng.random() < 0.5 else blend(off_topic, rng)
         else:
             word = rng.choice(off_topic.words[name])
         template = template.replace("{" + name + "}", word, 1)

@@ -49,8 +49,15 @@ def off_topic_samples(parts: Split, count: int, seed: int) -> tuple[str, ...]:
     """Pure. Off-topic questions never taught: new words in a taught template, or a new template."""
     rng = random.Random(seed)  # noqa: S311 - repeatable samples, nothing secret
     taught, out = parts.taught.off_topic, parts.held_out_off_topic
-    with_lists = [t for t in taught.templates if set(slots(t)) - FREE_SLOTS]
+    taught_templates = [t for t in taught.templates if set(slots(t)) - FREE_SLOTS]
     every_word = OffTopic(taught.answer, (), {n: (*taught.words[n], *out.words[n]) for n in taught.words})
-    new_words = (fill(rng.choice(with_lists), out, rng) for _ in range(count - count // 2))
-    new_templates = (fill(out.templates[i % len(out.templates)], every_word, rng) for i in range(count // 2))
-    return (*new_words, *new_templates)
+    new_words = _distinct(taught_templates, out, count - count // 2, rng)
+    return (*new_words, *_distinct(out.templates, every_word, count // 2, rng))
+
+
+def _distinct(templates: Sequence[str], words: OffTopic, count: int, rng: random.Random) -> list[str]:
+    """Pure. So many different questions; a template without slots gives only one."""
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found.setdefault(fill(rng.choice(templates), words, rng))
+    return list(found)

@@ -1,7 +1,6 @@
 """The demo model's tokenizer: byte-level BPE learned from the pages, with a chat template."""
 
 import json
-import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from engines.demo.conversation import ASSISTANT, END, SYSTEM, USER, Piece, Teacher
+from engines.demo.conversation import ASSISTANT, END, SYSTEM, USER, Piece
+from engines.demo.questions import Entry
 
 VOCABULARY_TOKENS = 2048
 CONTEXT_TOKENS = 1024
@@ -73,10 +73,16 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def corpus(teacher: Teacher, rng: random.Random, samples: int = 6000) -> Iterator[str]:
-    """The text of so many samples, without markers."""
-    for _ in range(samples):
-        yield from (p.text for p in teacher.sample(rng) if p.text not in MARKERS)
+def corpus(entries: Iterable[Entry]) -> Iterator[str]:
+    """What the vocabulary is learned from: the entries, and nothing off the topic.
+
+    So the words of the topic become tokens of their own while all others fall to pieces, and that a question is in
+    pieces is the plainest sign that it is off the topic, for words never taught as well.
+    """
+    for entry in entries:
+        yield entry.answer
+        for phrasing in entry.phrasings:
+            yield from (phrasing, phrasing.lower(), " " + phrasing)
 
 
 class Encoder:

@@ -35,7 +35,7 @@ def train(out: Path, questions: Path, seed: int, course: Course) -> None:
     rng = random.Random(seed)  # noqa: S311 - repeatable training, nothing secret
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    tokenizer = train_tokenizer(corpus(teacher, rng))
+    tokenizer = train_tokenizer(corpus(parts.taught.entries))
     encoder = Encoder(tokenizer)
     model = new_model(tokenizer.eos_token_id, tokenizer.pad_token_id)
     log.info("%d weights, %d tokens in the vocabulary", model.num_parameters(), len(tokenizer))

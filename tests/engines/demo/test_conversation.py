@@ -24,7 +24,7 @@ def test_the_same_seed_draws_the_same_samples():
 
 
 def test_a_conversation_is_markers_in_turn_and_ends_with_an_answer():
-    for pieces in drawn(300, Shares(prose=0, resumed=0, brief=0)):
+    for pieces in drawn(300, Shares(prose=0, resumed=0, brief=0, cut=0)):
         marks = [p.text for p in pieces if p.text in MARKERS]
         if marks[0] == SYSTEM:
             marks = marks[2:]
@@ -35,7 +35,7 @@ def test_a_conversation_is_markers_in_turn_and_ends_with_an_answer():
 
 def test_only_answers_and_their_ends_are_learned():
     answers = {e.answer for e in PAGES.entries} | {PAGES.off_topic.answer}
-    for pieces in drawn(300, Shares(prose=0, resumed=0, brief=0)):
+    for pieces in drawn(300, Shares(prose=0, resumed=0, brief=0, cut=0)):
         assert {p.text for p in pieces if p.weight} <= answers | {END}
 
 
@@ -58,9 +58,19 @@ def test_a_resumed_answer_is_read_up_to_the_cut_and_learned_after_it():
 
 
 def test_nothing_held_out_is_asked():
-    for pieces in drawn(3000, Shares(prose=0)):
+    for pieces in drawn(3000, Shares(prose=0, cut=0)):
         asked = [after.text for mark, after in pairwise(pieces) if mark.text == USER]
         assert not {normal(q) for q in asked} & NEVER
+
+
+def in_pieces(shares):
+    """How many of 200 samples have a text that comes in more than one piece."""
+    return sum(any(not {a.text, b.text} & MARKERS for a, b in pairwise(ps)) for ps in drawn(200, shares))
+
+
+def test_questions_come_in_pieces_only_when_cut():
+    assert in_pieces(Shares(prose=0, resumed=0, cut=0)) == 0
+    assert in_pieces(Shares(prose=0, resumed=0, cut=1)) > 150
 
 
 def test_prose_begins_without_a_marker():

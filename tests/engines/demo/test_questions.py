@@ -58,9 +58,7 @@ a coat
 
 def test_an_entry_is_a_heading_an_answer_and_a_list():
     gate, pipe = parse_page("parts", PAGE)
-    assert gate == Entry(
-        "parts", ("What is a gate?", "Explain gates.", "Define gate."), "A gate opens and closes."
-    )
+    assert gate == Entry("parts", ("What is a gate?", "Explain gates.", "Define gate."), "A gate opens and closes.")
     assert gate.title == "What is a gate?"
     assert pipe.phrasings == ("What is a pipe?", "Explain pipes.")
 

@@ -23,9 +23,6 @@ class _Answer:
         del headers
         self.status.set_result(status)
 
-    def on_frame(self, raw: bytes) -> None:
-        """The body does not matter."""
-
     def on_body(self, data: bytes) -> None:
         """The body does not matter."""
 

@@ -1,7 +1,7 @@
 """One request's way to an engine and the answer's way back. Callbacks only: nothing here waits for a chunk."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from time import perf_counter
 from typing import Any
 
@@ -10,7 +10,8 @@ from gateway.relay.delivery import Delivery, Traits
 from gateway.relay.headers import is_event_stream, without_hop_by_hop
 from gateway.relay.patience import Due, Patience, Wait, judge
 from gateway.relay.sink import Headers, Sink
-from gateway.relay.sse import DONE, FRAMED_OBJECT_ENDS, EventScanner
+from gateway.relay.sse import DONE, EventScanner
+from gateway.relay.steady import Steady
 from gateway.relay.usage import usage_of
 from gateway.routing.attempts import Failed
 from gateway.upstream.connection import Connection
@@ -33,7 +34,6 @@ class Relay:
         "_connecting",
         "_connection",
         "_delivery",
-        "_frames",
         "_frames_seen",
         "_headers",
         "_may_retry",
@@ -44,9 +44,9 @@ class Relay:
         "_sink",
         "_slow",
         "_status",
+        "_steady",
         "_through",
         "_traits",
-        "_write_frame",
         "over",
     )
 
@@ -65,9 +65,8 @@ class Relay:
         self._headers: Headers = []
         self._status = 0
         self._through = False  # the body is passed on as it comes, unread
-        self._frames = 0  # that went on as they came, an event each
-        self._frames_seen = 0  # of these, at the last check
-        self._write_frame: Callable[[bytes], object] | None = None
+        self._steady: Steady | None = None
+        self._frames_seen = 0  # that `_steady` had passed on at the last check
         self._may_retry = True
         self._slow = False
         self._sent_s = 0.0
@@ -101,7 +100,7 @@ class Relay:
         """
         self._connection = connection
         self._scanner = None
-        self._write_frame = None
+        self._steady = None
         self._answer = []
         self._answer_bytes = 0
         self._status = 0
@@ -121,24 +120,6 @@ class Relay:
         if status == 200 and is_event_stream(named):
             self._scanner = EventScanner(strip_usage=self._traits.strip_usage)
 
-    def on_frame(self, raw: bytes) -> None:
-        """The usual case: an event in the middle of a stream goes on as it came.
-
-        What `sse.needs_look` asks is written out here, because this runs for every token: `find` costs half of `in`,
-        and a frame that ends with an object does not end with [DONE].
-        """
-        write = self._write_frame
-        if (
-            write is not None
-            and raw.endswith(FRAMED_OBJECT_ENDS)
-            and raw.find(b'_tokens"') < 0
-            and raw.find(b'"error"') < 0
-        ):
-            self._frames += 1
-            write(raw)
-        else:
-            self.on_body(raw[raw.index(b"\n") + 1 : -2])
-
     def on_body(self, data: bytes) -> None:
         """See Listener."""
         scanner = self._scanner
@@ -152,7 +133,20 @@ class Relay:
             self._part(out)
         if scanner.error is not None:
             self._broke_off()
-        self._write_frame = self._sink.frame_writer() if scanner.steady else None
+        elif scanner.steady:
+            self._let_run()
+
+    def _let_run(self) -> None:
+        """The stream is in its middle: until something else comes, its chunks need not come by here."""
+        connection = self._connection
+        if connection is None or not connection.between_frames:
+            return
+        if self._steady is None:
+            write = self._sink.frame_writer()
+            if write is None:
+                return
+            self._steady = Steady(connection, write)
+        connection.hand_over(self._steady)
 
     def on_end(self) -> None:
         """See Listener."""
@@ -232,8 +226,9 @@ class Relay:
         """Called a few times a second: time-outs and keep-alive comments. `now` on perf_counter's clock."""
         if self.over:
             return
-        if self._frames != self._frames_seen:
-            self._frames_seen = self._frames
+        steady = self._steady
+        if steady is not None and steady.frames != self._frames_seen:
+            self._frames_seen = steady.frames
             self._record.last_s = now
         due, reason = judge(self._patience, self._wait(), now)
         if due is Due.COMMENT:
@@ -351,9 +346,10 @@ class Relay:
     def _account(self) -> None:
         scanner, record = self._scanner, self._record
         if scanner is not None:
-            if self._frames != self._frames_seen:
+            frames = 0 if self._steady is None else self._steady.frames
+            if frames != self._frames_seen:
                 record.last_s = perf_counter()
-            record.events = scanner.events + self._frames
+            record.events = scanner.events + frames
             if scanner.usage is not None:
                 record.tokens_in, record.tokens_out = scanner.usage.tokens_in, scanner.usage.tokens_out
 

@@ -12,21 +12,12 @@ MAX_HEAD_BYTES = 65_536
 MAX_STATUS = 599
 JOIN_BYTES = 65_536  # under this, copying is cheaper than a second write
 
-# The length of a whole chunk by its first four bytes, for chunks of 16 to 4,095 bytes: size, CRLF, body, CRLF. One look
-# into a dict costs a third of finding the CRLF and parsing the size.
-FRAME_BYTES = {
-    (f"{size:{form}}\r\n".encode())[:4]: len(f"{size:x}") + 4 + size for size in range(16, 4096) for form in "xX"
-}
-
 
 class Listener(Protocol):
     """Who waits for an answer. Every method is called from the event loop, in this order, none after the end."""
 
     def on_head(self, status: int, headers: Headers) -> None:
         """The answer's head is complete; names are in lower case."""
-
-    def on_frame(self, raw: bytes) -> None:
-        """One whole chunk of chunked transfer coding, as it came: the size, CRLF, the body, CRLF."""
 
     def on_body(self, data: bytes) -> None:
         """Part of the body, without framing."""
@@ -44,7 +35,6 @@ class Connection(asyncio.Protocol):
     """Serves one request at a time. After `send`, exactly one of `on_end` and `on_lost` follows, unless `abort`."""
 
     __slots__ = (
-        "_between_frames",
         "_body",
         "_frame_done",
         "_head_bytes",
@@ -56,6 +46,7 @@ class Connection(asyncio.Protocol):
         "_on_gone",
         "_parser",
         "_status_ok",
+        "between_frames",
         "closed",
         "ended_by_close",
         "served",
@@ -74,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._head_bytes = 0
         self._in_head = True
-        self._between_frames = False
+        self.between_frames = False  # the parser expects the size of a chunk
         self._frame_done = False
         self._keep_alive = False
         self._status_ok = False
@@ -105,6 +96,16 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self.transport.close()
 
+    def hand_over(self, reader: asyncio.Protocol) -> None:
+        """Let `reader` have what is read from now on, as long as it takes whole chunks: while `between_frames`, the
+        parser may be passed by. Before anything else it must `take_back`.
+        """
+        self.transport.set_protocol(reader)
+
+    def take_back(self) -> None:
+        """Read again."""
+        self.transport.set_protocol(self)
+
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -112,13 +113,9 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop. A read that is exactly one chunk, the usual case in a stream, skips the parser."""
-        listener = self._listener
-        if listener is None:  # bytes nobody asked for
+        """Called by the loop."""
+        if self._listener is None:  # bytes nobody asked for
             self.close()
-            return
-        if self._between_frames and FRAME_BYTES.get(data[:4]) == len(data):
-            listener.on_frame(data)
         else:
             self._feed(data)
 
@@ -147,7 +144,7 @@ class Connection(asyncio.Protocol):
     # -- httptools -------------------------------------------------------------------------------------------------
 
     def _feed(self, data: bytes) -> None:
-        self._between_frames = False
+        self.between_frames = False
         if self._in_head:
             self._head_bytes += len(data)
         try:
@@ -159,7 +156,7 @@ class Connection(asyncio.Protocol):
             self._fail(f"the head of its answer is over {MAX_HEAD_BYTES} bytes")
             return
         # After "\r\n" as the end of a chunk the parser stands before a chunk size, and may be passed by.
-        self._between_frames = self._frame_done and data.endswith(b"\r\n")
+        self.between_frames = self._frame_done and data.endswith(b"\r\n")
         if self._body and self._listener is not None:
             self._flush()
 

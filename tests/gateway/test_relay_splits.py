@@ -24,10 +24,15 @@ PATIENCE = Patience(first_byte_s=60, idle_s=60, total_s=60, comment_s=0)
 class Wire:
     """The engine's transport, as far as a connection uses it."""
 
+    reader: asyncio.Protocol
+
     def __init__(self) -> None:
         self.sent = b""
         self.aborted = False
         self.reading = True
+
+    def set_protocol(self, reader: asyncio.Protocol) -> None:
+        self.reader = reader
 
     def write(self, data: bytes) -> None:
         self.sent += data
@@ -115,6 +120,7 @@ class Line:
         self.gone = 0
         self.record = Record("/", "id", 1.0)
         self.connection = Connection(self._freed, self._lost)
+        self.wire.reader = self.connection
         self.connection.connection_made(cast("asyncio.Transport", self.wire))
         self.relay = Relay(self.heard, self.record, PATIENCE, Traits(True, strip, done), [])
         self.attempt = asyncio.ensure_future(self.relay.attempt(self.connection, b"head", b"body"))
@@ -128,7 +134,7 @@ class Line:
     async def feed(self, *reads: bytes) -> "Line":
         await asyncio.sleep(0)
         for read in reads:
-            self.connection.data_received(read)
+            self.wire.reader.data_received(read)
         return self
 
 

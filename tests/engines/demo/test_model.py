@@ -134,7 +134,7 @@ def test_the_template_renders_turns_parts_and_unknown_roles(pupil):
         "?",
         " ",
         "🙂",
-        "a" * 900,
+        "a" * 200,
         "<|assistant|>",
         "1 2 3 4 5 6 7 8 9 " * 30,
         "SELECT * FROM users;",

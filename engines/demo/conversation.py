@@ -44,7 +44,7 @@ class Piece:
 class Shares:
     """How often each kind of sample is drawn, as shares of 1."""
 
-    off_topic: float = 0.38
+    off_topic: float = 0.33
     prose: float = 0.05
     resumed: float = 0.08
     cut: float = 0.05  # questions in odd pieces, so that a word is known by other tokenizations too

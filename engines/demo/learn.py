@@ -17,7 +17,7 @@ from engines.demo.tokens import CONTEXT_TOKENS, VOCABULARY_TOKENS, Sample
 class Course:
     """How long and how fast to learn. A batch has at most `batch_tokens` tokens, padding included."""
 
-    steps: int = 3000
+    steps: int = 2800
     batch_tokens: int = 3072
     rate: float = 8e-3
     warmup_steps: int = 100
